@@ -1,0 +1,51 @@
+//! Problem details for HTTP APIs (RFC 9457).
+
+use serde::{Deserialize, Serialize};
+
+/// The media type.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error as a client sees it. Never holds a secret or a stored value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A relative reference that names the kind of problem: `/problems/bad-signature`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words; the same for every occurrence.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// This occurrence in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The limit that was passed, in the unit the title names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+impl Problem {
+    /// A problem of a kind: `slug` completes `/problems/…`.
+    pub fn new(status: u16, slug: &str, title: &str) -> Self {
+        Self {
+            kind: format!("/problems/{slug}"),
+            title: title.to_owned(),
+            status,
+            detail: None,
+            limit: None,
+        }
+    }
+
+    /// With words for this occurrence.
+    #[must_use]
+    pub fn detail(mut self, detail: impl ToString) -> Self {
+        self.detail = Some(detail.to_string());
+        self
+    }
+
+    /// With the limit that was passed.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = u64::try_from(limit).ok();
+        self
+    }
+}
