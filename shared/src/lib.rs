@@ -7,9 +7,13 @@
 //! and [`tree`] holds it.
 
 pub mod batch;
+pub mod diff;
 pub mod event;
+pub mod identity;
+pub mod json;
 pub mod leaf;
 pub mod note;
 pub mod problem;
 pub mod recording;
+pub mod redact;
 pub mod tree;

@@ -1,0 +1,141 @@
+//! What may leave the edge.
+//!
+//! Only values that a rule names get here at all (default-deny). Of those, what looks like a secret is masked, by the
+//! [name](names) it stands under and by its [shape](shapes), through nested objects and through JSON and URLs inside
+//! strings. Long texts are shortened. A masked value stays visible as masked.
+
+mod names;
+mod shapes;
+
+pub use names::is_secret_name;
+pub use shapes::scrub;
+
+use serde_json::{Map, Value};
+
+/// What stands in place of a value under a secret name.
+pub const MASK: &str = "[masked]";
+
+/// Characters of one text that are kept.
+const MAX_TEXT_CHARS: usize = 1_000;
+
+/// Nesting that is kept; what is deeper is masked whole.
+const MAX_DEPTH: usize = 16;
+
+/// Items of one array or members of one object that are kept.
+const MAX_ITEMS: usize = 100;
+
+/// The value as it may leave the edge; `name` is what it stands under.
+pub fn value(name: &str, value: &Value) -> Value {
+    redact(name, value, 0)
+}
+
+/// A text as it may leave the edge: secrets masked, control characters gone, shortened to `max_bytes`.
+pub fn text(text: &str, max_bytes: usize) -> String {
+    shorten_bytes(&clean(&scrub(text)), max_bytes)
+}
+
+/// The text without control characters (a store cannot hold NUL), as it is otherwise.
+pub fn clean(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\t')).collect()
+}
+
+/// The text cut to at most `max` bytes at a character's boundary.
+pub fn shorten_bytes(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+fn redact(name: &str, value: &Value, depth: usize) -> Value {
+    if is_secret_name(name) && names::masks(name, value) {
+        return Value::String(MASK.to_owned());
+    }
+    match value {
+        Value::String(text) => Value::String(redact_text(text, depth)),
+        Value::Array(items) if depth < MAX_DEPTH => {
+            let mut kept: Vec<Value> =
+                items.iter().take(MAX_ITEMS).map(|item| redact(name, item, depth + 1)).collect();
+            if items.len() > MAX_ITEMS {
+                kept.push(Value::String(format!("… {} more", items.len() - MAX_ITEMS)));
+            }
+            Value::Array(kept)
+        }
+        Value::Object(members) if depth < MAX_DEPTH => Value::Object(redact_members(members, depth)),
+        Value::Array(_) | Value::Object(_) => Value::String(MASK.to_owned()),
+        scalar => scalar.clone(),
+    }
+}
+
+fn redact_members(members: &Map<String, Value>, depth: usize) -> Map<String, Value> {
+    let mut kept: Map<String, Value> = members
+        .iter()
+        .take(MAX_ITEMS)
+        .map(|(name, value)| (shorten_bytes(&clean(&scrub(name)), 200), redact(name, value, depth + 1)))
+        .collect();
+    if members.len() > MAX_ITEMS {
+        kept.insert("…".to_owned(), Value::String(format!("{} more", members.len() - MAX_ITEMS)));
+    }
+    kept
+}
+
+fn redact_text(text: &str, depth: usize) -> String {
+    let nested = text.trim_start();
+    if (nested.starts_with('{') || nested.starts_with('[')) && depth < MAX_DEPTH {
+        if let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
+            return shorten(&redact("", &inner, depth + 1).to_string());
+        }
+    }
+    shorten(&clean(&scrub(text)))
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
+        Some((end, _)) => format!("{}… [{} characters]", &text[..end], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_by_name_at_any_depth_and_in_json_inside_strings() {
+        let before = json!({
+            "agent_name": "Invoice chaser",
+            "config": {"api_key": "short", "nested": [{"Client-Secret": "x"}]},
+            "raw": "{\"password\":\"hunter2\",\"mode\":\"on\"}",
+            "tokens_used": 12,
+        });
+        assert_eq!(
+            value("agent", &before),
+            json!({
+                "agent_name": "Invoice chaser",
+                "config": {"api_key": MASK, "nested": [{"Client-Secret": MASK}]},
+                "raw": "{\"mode\":\"on\",\"password\":\"[masked]\"}",
+                "tokens_used": 12,
+            })
+        );
+    }
+
+    #[test]
+    fn long_texts_and_long_lists_say_how_long_they_were() {
+        let text = value("description", &json!("ä".repeat(1500)));
+        assert!(text.as_str().is_some_and(|text| text.ends_with("… [1500 characters]")));
+        let list = value("items", &json!((0..150).collect::<Vec<_>>()));
+        assert_eq!(list.as_array().map(Vec::len), Some(101));
+    }
+
+    #[test]
+    fn texts_lose_control_characters_and_keep_whole_characters_when_cut() {
+        assert_eq!(text("a\u{0}b\u{1b}[31m", 100), "ab[31m");
+        assert_eq!(text("ääää", 5), "ää");
+    }
+}

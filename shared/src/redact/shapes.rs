@@ -1,0 +1,304 @@
+//! Shapes of secrets inside texts: tokens, keys, basic auth, card numbers, random strings.
+
+use std::borrow::Cow;
+
+use super::names::is_secret_name;
+
+/// Beginnings of well-known keys, each with the length from which it counts as one.
+const PREFIXES: &[(&str, usize)] = &[
+    ("sk-", 20), ("sk_", 20), ("rk_", 20), ("pk_live_", 20), ("whsec_", 16), ("ghp_", 20), ("gho_", 20),
+    ("ghs_", 20), ("github_pat_", 20), ("glpat-", 16), ("xoxb-", 16), ("xoxp-", 16), ("xoxa-", 16), ("nf_live_", 16),
+    ("etk_", 16), ("sb_secret_", 12), ("sbp_", 20), ("AKIA", 16), ("ASIA", 16), ("AIza", 30), ("ya29.", 20),
+    ("SG.", 20), ("base64-eyJ", 20), ("eyJ", 40), ("PRIVATE+KEY+", 14),
+];
+
+/// The shortest string without a known shape that can count as random.
+const MIN_RANDOM_LEN: usize = 24;
+
+/// Bits for each character from which a mixed string counts as random. English words stay below 3.6 at this length.
+const MIN_RANDOM_BITS: f64 = 3.9;
+
+/// The text with everything secret-shaped masked.
+pub fn scrub(text: &str) -> Cow<'_, str> {
+    let mut masked = Cow::Borrowed(text);
+    if text.contains("://") || text.contains('=') {
+        masked = replace(masked, |text| mask_queries(text));
+        masked = replace(masked, |text| mask_userinfo(text));
+    }
+    if text.contains("data:") {
+        masked = replace(masked, |text| mask_data_urls(text));
+    }
+    if text.contains("-----BEGIN") {
+        masked = Cow::Owned("[masked:pem]".to_owned());
+    }
+    masked = replace(masked, |text| mask_schemes(text));
+    masked = replace(masked, |text| mask_words(text));
+    replace(masked, |text| mask_cards(text))
+}
+
+fn replace<'a>(text: Cow<'a, str>, step: impl Fn(&str) -> Option<String>) -> Cow<'a, str> {
+    match step(&text) {
+        Some(changed) => Cow::Owned(changed),
+        None => text,
+    }
+}
+
+/// `name=value` with a secret name, in URLs, forms and cookies.
+fn mask_queries(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut changed = false;
+    while let Some(at) = rest.find('=') {
+        let name_start = rest[..at].rfind(|char: char| !(char.is_alphanumeric() || "_-.[]%".contains(char)));
+        let name = &rest[name_start.map_or(0, |start| start + next_char_len(rest, start))..at];
+        let value_end = rest[at + 1..]
+            .find(|char: char| char.is_whitespace() || "&#;,\"'<>)".contains(char))
+            .map_or(rest.len(), |end| at + 1 + end);
+        let secret = is_secret_name(name) || matches!(name, "code" | "state" | "key" | "sig");
+        out.push_str(&rest[..=at]);
+        if secret && value_end > at + 1 {
+            out.push_str("[masked]");
+            rest = &rest[value_end..];
+            changed = true;
+        } else {
+            rest = &rest[at + 1..];
+        }
+    }
+    out.push_str(rest);
+    changed.then_some(out)
+}
+
+fn next_char_len(text: &str, at: usize) -> usize {
+    text[at..].chars().next().map_or(1, char::len_utf8)
+}
+
+/// `scheme://user:password@host`.
+fn mask_userinfo(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut changed = false;
+    while let Some(at) = rest.find("://") {
+        let authority = &rest[at + 3..];
+        let end = authority
+            .find(|char: char| char.is_whitespace() || "/?#\"'<>".contains(char))
+            .unwrap_or(authority.len());
+        out.push_str(&rest[..at + 3]);
+        match authority[..end].rfind('@') {
+            Some(sign) => {
+                out.push_str("[masked]");
+                rest = &authority[sign..];
+                changed = true;
+            }
+            None => rest = authority,
+        }
+    }
+    out.push_str(rest);
+    changed.then_some(out)
+}
+
+fn mask_data_urls(text: &str) -> Option<String> {
+    let start = text.find("data:")?;
+    let marker = text[start..].find(";base64,")? + start;
+    let end = text[marker..].find(|char: char| char.is_whitespace() || "\"')".contains(char));
+    let end = end.map_or(text.len(), |end| marker + end);
+    Some(format!("{}[masked:data-url]{}", &text[..start], &text[end..]))
+}
+
+/// `Bearer …` and `Basic …`.
+fn mask_schemes(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    for scheme in ["bearer ", "basic "] {
+        if let Some(at) = lower.find(scheme) {
+            let start = at + scheme.len();
+            let end = text[start..].find(|char: char| char.is_whitespace() || "\"',".contains(char));
+            let end = end.map_or(text.len(), |end| start + end);
+            let credential = &text[start..end];
+            let credential_like = credential.len() >= 8
+                && credential.bytes().any(|byte| byte.is_ascii_digit() || byte == b'=' || byte == b'.');
+            if credential_like && credential != "[masked]" {
+                return Some(format!("{}[masked]{}", &text[..start], &text[end..]));
+            }
+        }
+    }
+    None
+}
+
+fn mask_words(text: &str) -> Option<String> {
+    let word_char = |char: char| char.is_ascii_alphanumeric() || "+/_=-.".contains(char);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut changed = false;
+    while let Some(start) = rest.find(word_char) {
+        let end = rest[start..].find(|char| !word_char(char)).map_or(rest.len(), |end| start + end);
+        out.push_str(&rest[..start]);
+        match secret_shape(&rest[start..end]) {
+            Some(shape) => {
+                out.push_str("[masked:");
+                out.push_str(shape);
+                out.push(']');
+                changed = true;
+            }
+            None => out.push_str(&rest[start..end]),
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    changed.then_some(out)
+}
+
+fn secret_shape(word: &str) -> Option<&'static str> {
+    if is_jwt(word) {
+        return Some("jwt");
+    }
+    if PREFIXES.iter().any(|(prefix, min)| word.len() >= *min && word.starts_with(prefix)) {
+        return Some("key");
+    }
+    word.split(['/', '=', '.']).any(is_random).then_some("random")
+}
+
+fn is_jwt(word: &str) -> bool {
+    let mut parts = word.split('.');
+    let header = parts.next().unwrap_or_default();
+    header.len() >= 10 && header.starts_with("eyJ") && parts.next().is_some_and(|claims| claims.len() >= 10)
+}
+
+fn is_random(word: &str) -> bool {
+    if word.len() < MIN_RANDOM_LEN || is_uuid(word) {
+        return false;
+    }
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    if word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return word.len() >= 40 && digits > 0 && digits < word.len();
+    }
+    let upper = word.bytes().any(|byte| byte.is_ascii_uppercase());
+    let lower = word.bytes().any(|byte| byte.is_ascii_lowercase());
+    let mixed = digits >= 2 && lower && (upper || digits * 5 > word.len());
+    mixed && bits_per_char(word) >= MIN_RANDOM_BITS
+}
+
+fn is_uuid(word: &str) -> bool {
+    word.len() == 36
+        && word.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+fn bits_per_char(word: &str) -> f64 {
+    let mut counts = [0_u32; 128];
+    for byte in word.bytes() {
+        counts[usize::from(byte & 127)] += 1;
+    }
+    let len = f64::from(u32::try_from(word.len()).unwrap_or(u32::MAX));
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| {
+            let share = f64::from(*count) / len;
+            -share * share.log2()
+        })
+        .sum()
+}
+
+/// Thirteen to nineteen digits, with single spaces or dashes between, whose Luhn sum holds.
+fn mask_cards(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut changed = false;
+    while let Some(start) = rest.find(|char: char| char.is_ascii_digit()) {
+        let run = rest[start..]
+            .find(|char: char| !(char.is_ascii_digit() || char == ' ' || char == '-'))
+            .map_or(rest.len(), |end| start + end);
+        let run = start + rest[start..run].trim_end_matches([' ', '-']).len();
+        let preceded = rest[..start].chars().next_back().is_some_and(|char| char.is_alphanumeric() || char == '-');
+        let followed = rest[run..].chars().next().is_some_and(char::is_alphanumeric);
+        out.push_str(&rest[..start]);
+        if !preceded && !followed && is_card(&rest[start..run]) {
+            out.push_str("[masked:card]");
+            changed = true;
+        } else {
+            out.push_str(&rest[start..run]);
+        }
+        rest = &rest[run..];
+    }
+    out.push_str(rest);
+    changed.then_some(out)
+}
+
+fn is_card(run: &str) -> bool {
+    let digits: Vec<u32> = run.chars().filter_map(|char| char.to_digit(10)).collect();
+    // Issuer numbers begin with 2 to 6; times in milliseconds begin with 1.
+    let issued = digits.first().is_some_and(|first| (2..=6).contains(first));
+    if !issued || !(13..=19).contains(&digits.len()) {
+        return false;
+    }
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(at, digit)| match (at % 2, digit * 2) {
+            (0, _) => *digit,
+            (_, doubled) if doubled > 9 => doubled - 9,
+            (_, doubled) => doubled,
+        })
+        .sum();
+    sum % 10 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand_in_a_text() {
+        for (text, want) in [
+            ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln ok", "token [masked:jwt] ok"),
+            ("key nf_live_0123456789abcdef0123456789abcdef", "key [masked:key]"),
+            ("Authorization: Bearer abc.def-123456", "Authorization: Bearer [masked]"),
+            ("postgres://bob:hunter2@db/x", "postgres://[masked]@db/x"),
+            ("https://a.example/cb?code=abc&x=1&access_token=q#f", "https://a.example/cb?code=[masked]&x=1&access_token=[masked]#f"),
+            ("card 4111 1111 1111 1111 please", "card [masked:card] please"),
+            ("Zk3v9QpX7rT1wLm8Yb2Ns6Hc4Jd0Fg5A", "[masked:random]"),
+            ("see data:application/pdf;base64,JVBERi0x end", "see [masked:data-url] end"),
+            ("-----BEGIN PRIVATE KEY-----\nMIIB", "[masked:pem]"),
+        ] {
+            assert_eq!(scrub(text), want);
+        }
+    }
+
+    #[test]
+    fn ordinary_values_stay_as_they_are() {
+        for text in [
+            "Invoice chaser v2",
+            "822ea53d-eb27-4f01-948b-dbaa0680b6f6",
+            "2026-11-23T03:21:57.319Z",
+            "30 7 * * 1-5",
+            "Europe/Zurich",
+            "supabase-ssr/0.6.1 createBrowserClient",
+            "alice@example.com",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+            "basic plan for everyone",
+            "Order 1234567890123 shipped",
+            "internationalization-of-user-preferences",
+        ] {
+            assert_eq!(scrub(text), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it_and_scrubbing_twice_changes_nothing(text in "\\PC{0,120}") {
+            let once = scrub(&text).into_owned();
+            prop_assert_eq!(scrub(&once).into_owned(), once);
+        }
+
+        #[test]
+        fn a_planted_token_is_never_left(before in "[ -~]{0,20} ", after in " [ -~]{0,20}") {
+            let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMTExIn0.kN0t4rEalS1gnature";
+            let text = format!("{before}{token}{after}");
+            prop_assert!(!scrub(&text).contains("kN0t4rEalS1gnature"));
+        }
+    }
+}
