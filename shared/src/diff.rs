@@ -117,7 +117,10 @@ mod tests {
         let ignore = ["updated_at".to_owned(), "meta.seen".to_owned()];
         let before = json!({"updated_at": 1, "meta": {"seen": 1, "kept": 1}});
         let after = json!({"updated_at": 2, "meta": {"seen": 2, "kept": 2}});
-        assert_eq!(Value::Object(between(&before, &after, &ignore)), json!({"meta.kept": {"from": 1, "to": 2}}));
+        assert_eq!(
+            Value::Object(between(&before, &after, &ignore)),
+            json!({"meta.kept": {"from": 1, "to": 2}})
+        );
     }
 
     #[test]
@@ -144,7 +147,11 @@ mod tests {
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 40, 5, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),

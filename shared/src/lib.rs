@@ -7,12 +7,14 @@
 //! and [`tree`] holds it.
 
 pub mod batch;
+pub mod capture;
 pub mod diff;
 pub mod event;
 pub mod identity;
 pub mod json;
 pub mod leaf;
 pub mod note;
+pub mod policy;
 pub mod problem;
 pub mod recording;
 pub mod redact;

@@ -26,13 +26,7 @@ pub struct Problem {
 impl Problem {
     /// A problem of a kind: `slug` completes `/problems/…`.
     pub fn new(status: u16, slug: &str, title: &str) -> Self {
-        Self {
-            kind: format!("/problems/{slug}"),
-            title: title.to_owned(),
-            status,
-            detail: None,
-            limit: None,
-        }
+        Self { kind: format!("/problems/{slug}"), title: title.to_owned(), status, detail: None, limit: None }
     }
 
     /// With words for this occurrence.

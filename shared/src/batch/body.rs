@@ -31,13 +31,8 @@ pub struct Body<'a> {
 ///
 /// # Panics
 /// With over [`MAX_EVENTS_PER_BATCH`] events: the producer splits before.
-pub fn encode_body<'a>(
-    events: impl ExactSizeIterator<Item = (&'a Hash, &'a [u8])> + Clone,
-) -> Vec<u8> {
-    assert!(
-        events.len() <= MAX_EVENTS_PER_BATCH,
-        "split before encoding"
-    );
+pub fn encode_body<'a>(events: impl ExactSizeIterator<Item = (&'a Hash, &'a [u8])> + Clone) -> Vec<u8> {
+    assert!(events.len() <= MAX_EVENTS_PER_BATCH, "split before encoding");
     let count = u16::try_from(events.len()).expect("checked");
     let mut body = Vec::new();
     body.extend_from_slice(&count.to_be_bytes());

@@ -63,11 +63,7 @@ pub fn unframe(mut bytes: &[u8]) -> Result<Vec<Framed<'_>>, FrameError> {
         let body = take_part(&mut bytes).ok_or(cut)?;
         frames.push(Framed { note, body });
     }
-    if frames.is_empty() {
-        Err(FrameError::Empty)
-    } else {
-        Ok(frames)
-    }
+    if frames.is_empty() { Err(FrameError::Empty) } else { Ok(frames) }
 }
 
 fn take_part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {

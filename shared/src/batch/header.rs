@@ -124,9 +124,7 @@ impl FromStr for Header {
                 .ok_or(HeaderError::Line(name))
         };
         let header = Self {
-            tenant: value("tenant")?
-                .parse()
-                .map_err(|error| bad("tenant", error))?,
+            tenant: value("tenant")?.parse().map_err(|error| bad("tenant", error))?,
             stream: StreamId(hex_bytes("stream", value("stream")?)?),
             seq: number("seq", value("seq")?)?,
             prev: hex_bytes("prev", value("prev")?)?,
@@ -144,10 +142,7 @@ impl FromStr for Header {
             return Err(HeaderError::Trailing("events"));
         }
         if header.count == 0 || usize::from(header.count) > MAX_EVENTS_PER_BATCH {
-            return Err(bad(
-                "count",
-                format_args!("not 1 to {MAX_EVENTS_PER_BATCH}"),
-            ));
+            return Err(bad("count", format_args!("not 1 to {MAX_EVENTS_PER_BATCH}")));
         }
         if header.seq == 0 && header.prev != [0; 32] {
             return Err(bad("prev", "not zeros at seq 0"));
@@ -160,10 +155,7 @@ impl FromStr for Header {
 }
 
 fn bad(line: &'static str, reason: impl ToString) -> HeaderError {
-    HeaderError::Value {
-        line,
-        reason: reason.to_string(),
-    }
+    HeaderError::Value { line, reason: reason.to_string() }
 }
 
 fn hex_bytes<const N: usize>(line: &'static str, text: &str) -> Result<[u8; N], HeaderError> {

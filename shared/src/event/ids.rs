@@ -42,11 +42,7 @@ impl TryFrom<String> for TenantId {
         let well_formed = (1..=63).contains(&bytes.len())
             && plain(bytes[0])
             && bytes.iter().all(|&byte| plain(byte) || byte == b'-');
-        if well_formed {
-            Ok(Self(slug))
-        } else {
-            Err(IdError::Tenant(slug))
-        }
+        if well_formed { Ok(Self(slug)) } else { Err(IdError::Tenant(slug)) }
     }
 }
 
@@ -95,11 +91,7 @@ impl TryFrom<Uuid> for EventId {
     type Error = IdError;
 
     fn try_from(uuid: Uuid) -> Result<Self, IdError> {
-        if uuid.get_version_num() == 7 {
-            Ok(Self(uuid))
-        } else {
-            Err(IdError::NotV7(uuid))
-        }
+        if uuid.get_version_num() == 7 { Ok(Self(uuid)) } else { Err(IdError::NotV7(uuid)) }
     }
 }
 
@@ -133,11 +125,7 @@ impl TryFrom<u64> for Timestamp {
     type Error = IdError;
 
     fn try_from(millis: u64) -> Result<Self, IdError> {
-        if millis <= Self::MAX {
-            Ok(Self(millis))
-        } else {
-            Err(IdError::Timestamp(millis))
-        }
+        if millis <= Self::MAX { Ok(Self(millis)) } else { Err(IdError::Timestamp(millis)) }
     }
 }
 
@@ -150,11 +138,7 @@ impl From<Timestamp> for u64 {
 impl From<DateTime<Utc>> for Timestamp {
     /// Times before 1970 become 1970, times after 9999 the end of it.
     fn from(at: DateTime<Utc>) -> Self {
-        Self(
-            u64::try_from(at.timestamp_millis())
-                .unwrap_or(0)
-                .min(Self::MAX),
-        )
+        Self(u64::try_from(at.timestamp_millis()).unwrap_or(0).min(Self::MAX))
     }
 }
 

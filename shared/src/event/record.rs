@@ -17,9 +17,9 @@ use core::str::FromStr;
 use uuid::Uuid;
 
 use super::{
-    Action, Actor, BodyState, ChangeSet, ClaimedUser, ComplianceFlag, Context, Entity, EntityType,
-    Event, EventId, JsonText, Outcome, Place, Quality, RequestFacts, RetentionClass, Severity,
-    TenantId, Timestamp, Trust,
+    Action, Actor, BodyState, ChangeSet, ClaimedUser, ComplianceFlag, Context, Entity, EntityType, Event,
+    EventId, JsonText, Outcome, Place, Quality, RequestFacts, RetentionClass, Severity, TenantId, Timestamp,
+    Trust,
 };
 use crate::leaf::{Field, FieldKind, Opening, Seed, Tag};
 
@@ -40,72 +40,28 @@ pub enum EventError {
 }
 
 fn malformed(part: &'static str, reason: impl ToString) -> EventError {
-    EventError::Malformed {
-        part,
-        reason: reason.to_string(),
-    }
+    EventError::Malformed { part, reason: reason.to_string() }
 }
 
 impl Event {
     /// The event as an opening under this seed.
     pub fn to_opening(&self, seed: Seed) -> Opening {
-        let mut fields = vec![Field {
-            tag: Tag::STRUCTURE,
-            kind: FieldKind::Record,
-            value: self.structure(),
-        }];
+        let mut fields =
+            vec![Field { tag: Tag::STRUCTURE, kind: FieldKind::Record, value: self.structure() }];
         let mut push = |tag, kind, value: Option<Vec<u8>>| {
             if let Some(value) = value {
                 fields.push(Field { tag, kind, value });
             }
         };
-        push(
-            Tag::ACTOR,
-            FieldKind::Record,
-            self.actor.as_ref().map(actor_record),
-        );
-        push(
-            Tag::CLAIMED_USER,
-            FieldKind::Record,
-            self.claimed_user.as_ref().map(claimed_record),
-        );
-        push(
-            Tag::TARGET,
-            FieldKind::Record,
-            self.entity.as_ref().and_then(target_record),
-        );
-        push(
-            Tag::IP,
-            FieldKind::Text,
-            self.context.ip.map(|ip| ip.to_string().into_bytes()),
-        );
-        push(
-            Tag::USER_AGENT,
-            FieldKind::Text,
-            self.context.user_agent.clone().map(String::into_bytes),
-        );
-        push(
-            Tag::SESSION,
-            FieldKind::Text,
-            self.context.session.clone().map(String::into_bytes),
-        );
-        push(
-            Tag::PLACE,
-            FieldKind::Record,
-            self.context.place.as_ref().map(place_record),
-        );
-        push(
-            Tag::DETAILS,
-            FieldKind::Json,
-            self.details.as_ref().map(json_bytes),
-        );
-        push(
-            Tag::CHANGES,
-            FieldKind::Json,
-            self.changes
-                .as_ref()
-                .map(|changes| json_bytes(&changes.fields)),
-        );
+        push(Tag::ACTOR, FieldKind::Record, self.actor.as_ref().map(actor_record));
+        push(Tag::CLAIMED_USER, FieldKind::Record, self.claimed_user.as_ref().map(claimed_record));
+        push(Tag::TARGET, FieldKind::Record, self.entity.as_ref().and_then(target_record));
+        push(Tag::IP, FieldKind::Text, self.context.ip.map(|ip| ip.to_string().into_bytes()));
+        push(Tag::USER_AGENT, FieldKind::Text, self.context.user_agent.clone().map(String::into_bytes));
+        push(Tag::SESSION, FieldKind::Text, self.context.session.clone().map(String::into_bytes));
+        push(Tag::PLACE, FieldKind::Record, self.context.place.as_ref().map(place_record));
+        push(Tag::DETAILS, FieldKind::Json, self.details.as_ref().map(json_bytes));
+        push(Tag::CHANGES, FieldKind::Json, self.changes.as_ref().map(|changes| json_bytes(&changes.fields)));
         Opening::new(seed, fields)
     }
 
@@ -115,29 +71,22 @@ impl Event {
     /// [`EventError`] names the first field or part that is missing or malformed. Text with a NUL is malformed: the
     /// store could not hold it.
     pub fn from_opening(opening: &Opening) -> Result<Self, EventError> {
-        let structure = opening
-            .field(Tag::STRUCTURE)
-            .ok_or(EventError::Missing("structure"))?;
+        let structure = opening.field(Tag::STRUCTURE).ok_or(EventError::Missing("structure"))?;
         let structure = Parts::parse("structure", &structure.value)?;
         let entity = match structure.text(9, "entity type")? {
             Some(kind) => {
                 let target = Parts::of(opening, Tag::TARGET, "target")?;
                 Some(Entity {
-                    kind: EntityType::try_from(kind)
-                        .map_err(|error| malformed("entity type", error))?,
+                    kind: EntityType::try_from(kind).map_err(|error| malformed("entity type", error))?,
                     id: target.text(1, "entity id")?,
                     name: target.text(2, "entity name")?,
                 })
             }
             None => None,
         };
-        let changes = match (
-            structure.byte(10, "change quality")?,
-            opening.field(Tag::CHANGES),
-        ) {
+        let changes = match (structure.byte(10, "change quality")?, opening.field(Tag::CHANGES)) {
             (Some(quality), Some(field)) => Some(ChangeSet {
-                quality: Quality::from_byte(quality)
-                    .ok_or_else(|| malformed("change quality", quality))?,
+                quality: Quality::from_byte(quality).ok_or_else(|| malformed("change quality", quality))?,
                 fields: json_text(field, "changes")?,
             }),
             (None, Some(_)) => return Err(EventError::Missing("change quality")),
@@ -149,15 +98,11 @@ impl Event {
             tenant: TenantId::try_from(structure.need_text(1, "tenant")?)
                 .map_err(|error| malformed("tenant", error))?,
             id: EventId::try_from(Uuid::from_bytes(
-                structure
-                    .fixed::<16>(2, "id")?
-                    .ok_or(EventError::Missing("id"))?,
+                structure.fixed::<16>(2, "id")?.ok_or(EventError::Missing("id"))?,
             ))
             .map_err(|error| malformed("id", error))?,
             occurred_at: Timestamp::try_from(u64::from_be_bytes(
-                structure
-                    .fixed::<8>(3, "occurred_at")?
-                    .ok_or(EventError::Missing("occurred_at"))?,
+                structure.fixed::<8>(3, "occurred_at")?.ok_or(EventError::Missing("occurred_at"))?,
             ))
             .map_err(|error| malformed("occurred_at", error))?,
             action: Action::try_from(structure.need_text(4, "action")?)
@@ -172,11 +117,7 @@ impl Event {
                 "outcome",
                 Outcome::from_byte,
             )?,
-            trust: read_closed(
-                closed("trust", structure.byte(7, "trust")?)?,
-                "trust",
-                Trust::from_byte,
-            )?,
+            trust: read_closed(closed("trust", structure.byte(7, "trust")?)?, "trust", Trust::from_byte)?,
             class: read_closed(
                 closed("class", structure.byte(8, "class")?)?,
                 "class",
@@ -197,9 +138,7 @@ impl Event {
             },
             context: Context {
                 ip: match field_text(opening, Tag::IP, "ip")? {
-                    Some(text) => {
-                        Some(IpAddr::from_str(&text).map_err(|error| malformed("ip", error))?)
-                    }
+                    Some(text) => Some(IpAddr::from_str(&text).map_err(|error| malformed("ip", error))?),
                     None => None,
                 },
                 user_agent: field_text(opening, Tag::USER_AGENT, "user agent")?,
@@ -219,9 +158,7 @@ impl Event {
                     .map_err(|error| malformed("compliance", error))?,
                 None => Vec::new(),
             },
-            duration_ms: structure
-                .fixed::<4>(12, "duration")?
-                .map(u32::from_be_bytes),
+            duration_ms: structure.fixed::<4>(12, "duration")?.map(u32::from_be_bytes),
         })
     }
 
@@ -255,13 +192,7 @@ impl Event {
         if let Some(status) = self.request.status {
             record.part(17, &status.to_be_bytes());
         }
-        record.part(
-            18,
-            &[
-                self.request.request_body.byte(),
-                self.request.response_body.byte(),
-            ],
-        );
+        record.part(18, &[self.request.request_body.byte(), self.request.response_body.byte()]);
         record.optional(19, self.reason.as_deref());
         record.0
     }
@@ -301,10 +232,7 @@ fn claimed_record(claimed: &ClaimedUser) -> Vec<u8> {
 fn read_claimed(opening: &Opening) -> Result<Option<ClaimedUser>, EventError> {
     let parts = Parts::of(opening, Tag::CLAIMED_USER, "claimed user")?;
     Ok(match parts.text(1, "claimed user")? {
-        Some(id) => Some(ClaimedUser {
-            id,
-            source: parts.need_text(2, "claim source")?,
-        }),
+        Some(id) => Some(ClaimedUser { id, source: parts.need_text(2, "claim source")? }),
         None => None,
     })
 }
@@ -348,31 +276,16 @@ fn json_text(field: &Field, part: &'static str) -> Result<JsonText, EventError> 
     JsonText::try_from(utf8(&field.value, part)?).map_err(|error| malformed(part, error))
 }
 
-fn field_text(
-    opening: &Opening,
-    tag: Tag,
-    part: &'static str,
-) -> Result<Option<String>, EventError> {
-    opening
-        .field(tag)
-        .map(|field| utf8(&field.value, part))
-        .transpose()
+fn field_text(opening: &Opening, tag: Tag, part: &'static str) -> Result<Option<String>, EventError> {
+    opening.field(tag).map(|field| utf8(&field.value, part)).transpose()
 }
 
 fn utf8(bytes: &[u8], part: &'static str) -> Result<String, EventError> {
     let text = core::str::from_utf8(bytes).map_err(|error| malformed(part, error))?;
-    if text.contains('\0') {
-        Err(malformed(part, "it holds a NUL"))
-    } else {
-        Ok(text.to_owned())
-    }
+    if text.contains('\0') { Err(malformed(part, "it holds a NUL")) } else { Ok(text.to_owned()) }
 }
 
-fn read_closed<T>(
-    byte: u8,
-    part: &'static str,
-    read: impl Fn(u8) -> Option<T>,
-) -> Result<T, EventError> {
+fn read_closed<T>(byte: u8, part: &'static str, read: impl Fn(u8) -> Option<T>) -> Result<T, EventError> {
     read(byte).ok_or_else(|| malformed(part, format_args!("{byte} stands for nothing")))
 }
 
@@ -415,27 +328,19 @@ impl<'a> Parts<'a> {
         let mut parts: Vec<(u8, &[u8])> = Vec::new();
         while let Some(([number, high, low], after)) = rest.split_first_chunk::<3>() {
             let len = usize::from(u16::from_be_bytes([*high, *low]));
-            let (value, after) = after
-                .split_at_checked(len)
-                .ok_or_else(|| malformed(name, "a part is cut"))?;
+            let (value, after) =
+                after.split_at_checked(len).ok_or_else(|| malformed(name, "a part is cut"))?;
             if parts.last().is_some_and(|(last, _)| last >= number) {
                 return Err(malformed(name, "parts are out of order"));
             }
             parts.push((*number, value));
             rest = after;
         }
-        if rest.is_empty() {
-            Ok(Self(parts))
-        } else {
-            Err(malformed(name, "a part is cut"))
-        }
+        if rest.is_empty() { Ok(Self(parts)) } else { Err(malformed(name, "a part is cut")) }
     }
 
     fn get(&self, number: u8) -> Option<&'a [u8]> {
-        self.0
-            .iter()
-            .find(|(part, _)| *part == number)
-            .map(|(_, value)| *value)
+        self.0.iter().find(|(part, _)| *part == number).map(|(_, value)| *value)
     }
 
     fn text(&self, number: u8, part: &'static str) -> Result<Option<String>, EventError> {
@@ -446,16 +351,11 @@ impl<'a> Parts<'a> {
         self.text(number, part)?.ok_or(EventError::Missing(part))
     }
 
-    fn fixed<const N: usize>(
-        &self,
-        number: u8,
-        part: &'static str,
-    ) -> Result<Option<[u8; N]>, EventError> {
+    fn fixed<const N: usize>(&self, number: u8, part: &'static str) -> Result<Option<[u8; N]>, EventError> {
         self.get(number)
             .map(|value| {
-                <[u8; N]>::try_from(value).map_err(|_| {
-                    malformed(part, format_args!("{} bytes instead of {N}", value.len()))
-                })
+                <[u8; N]>::try_from(value)
+                    .map_err(|_| malformed(part, format_args!("{} bytes instead of {N}", value.len())))
             })
             .transpose()
     }

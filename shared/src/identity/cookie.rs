@@ -130,7 +130,9 @@ mod tests {
     #[test]
     fn hostile_cookies_give_nothing() {
         let chunks: String = (0..500).map(|at| format!("sb-r-auth-token.{at}=AAAA;")).collect();
-        for header in ["", "=;=;", "sb-r-auth-token=base64-%%%", "sb-r-auth-token=[", &chunks, &"x=1;".repeat(20_000)] {
+        for header in
+            ["", "=;=;", "sb-r-auth-token=base64-%%%", "sb-r-auth-token=[", &chunks, &"x=1;".repeat(20_000)]
+        {
             assert_eq!(session_token(header, None), None);
         }
     }

@@ -140,7 +140,11 @@ impl Jwt {
 fn as_seconds(value: &serde_json::Value) -> Option<u64> {
     match value.as_u64() {
         Some(whole) => Some(whole),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be within range"
+        )]
         None => value.as_f64().filter(|seconds| (0.0..1e15).contains(seconds)).map(|seconds| seconds as u64),
     }
 }

@@ -8,6 +8,7 @@ mod cookie;
 mod jwks;
 mod jwt;
 
+pub(crate) use cookie::percent_decode;
 pub use cookie::session_token;
 pub use jwks::select_key;
 pub use jwt::{Algorithm, Claims, Jwt};
@@ -84,12 +85,20 @@ impl Identity {
 /// Verified needs a valid signature, an `exp` after the arrival, and the issuer and audience that the mount names.
 /// Legacy API keys of Supabase (`iss: supabase`, no `sub`) are HS256 tokens of another issuer and have no audience:
 /// they prove a role, nobody's identity. Anything else that names somebody is asserted.
-pub fn judge(claims: &Claims, algorithm: Algorithm, verdict: Verdict, issuer: &Issuer, arrived: Timestamp) -> Identity {
+pub fn judge(
+    claims: &Claims,
+    algorithm: Algorithm,
+    verdict: Verdict,
+    issuer: &Issuer,
+    arrived: Timestamp,
+) -> Identity {
     let role = claims.role.as_deref();
-    let api_key = claims.sub.is_none() && claims.iss.as_deref() == Some("supabase") && algorithm == Algorithm::Hs256;
+    let api_key =
+        claims.sub.is_none() && claims.iss.as_deref() == Some("supabase") && algorithm == Algorithm::Hs256;
     let proven = verdict == Verdict::Valid
         && claims.is_current(arrived)
-        && (api_key || (claims.is_from(issuer.issuer.as_deref()) && claims.is_for(issuer.audience.as_deref())));
+        && (api_key
+            || (claims.is_from(issuer.issuer.as_deref()) && claims.is_for(issuer.audience.as_deref())));
     let actor = || Actor {
         id: claims.sub.clone().or_else(|| claims.role.clone()).unwrap_or_default(),
         email: claims.email.clone(),
@@ -102,8 +111,12 @@ pub fn judge(claims: &Claims, algorithm: Algorithm, verdict: Verdict, issuer: &I
         (true, Some("service_role"), _) => {
             Identity { trust: Trust::Service, actor: Some(actor()), session: claims.session_id.clone() }
         }
-        (true, _, true) => Identity { trust: Trust::Verified, actor: Some(actor()), session: claims.session_id.clone() },
-        (_, _, _) => Identity { trust: Trust::Asserted, actor: Some(actor()), session: claims.session_id.clone() },
+        (true, _, true) => {
+            Identity { trust: Trust::Verified, actor: Some(actor()), session: claims.session_id.clone() }
+        }
+        (_, _, _) => {
+            Identity { trust: Trust::Asserted, actor: Some(actor()), session: claims.session_id.clone() }
+        }
     }
 }
 
@@ -168,7 +181,10 @@ mod tests {
         assert_eq!(judged(&key("anon"), Algorithm::Hs256, Verdict::Valid), Identity::anonymous());
         assert_eq!(judged(&key("anon"), Algorithm::Hs256, Verdict::Invalid), Identity::anonymous());
         assert_eq!(judged(&key("service_role"), Algorithm::Hs256, Verdict::Valid).trust, Trust::Service);
-        assert_eq!(judged(&key("service_role"), Algorithm::Hs256, Verdict::Unavailable).trust, Trust::Asserted);
+        assert_eq!(
+            judged(&key("service_role"), Algorithm::Hs256, Verdict::Unavailable).trust,
+            Trust::Asserted
+        );
         // A public key never signs API keys: whoever holds one cannot make a service of himself.
         assert_eq!(judged(&key("service_role"), Algorithm::Es256, Verdict::Valid).trust, Trust::Asserted);
     }

@@ -89,10 +89,7 @@ impl Opening {
     /// If a tag repeats or there are more than 255 fields: both are mistakes of the program, not of input.
     pub fn new(seed: Seed, mut fields: Vec<Field>) -> Self {
         fields.sort_by_key(|field| field.tag);
-        assert!(
-            fields.windows(2).all(|pair| pair[0].tag < pair[1].tag),
-            "a tag repeats"
-        );
+        assert!(fields.windows(2).all(|pair| pair[0].tag < pair[1].tag), "a tag repeats");
         assert!(fields.len() <= 255, "an event has about ten fields");
         Self { seed, fields }
     }
@@ -109,10 +106,7 @@ impl Opening {
 
     /// The field with this tag.
     pub fn field(&self, tag: Tag) -> Option<&Field> {
-        self.fields
-            .binary_search_by_key(&tag, |field| field.tag)
-            .ok()
-            .map(|at| &self.fields[at])
+        self.fields.binary_search_by_key(&tag, |field| field.tag).ok().map(|at| &self.fields[at])
     }
 
     /// The bytes.
@@ -151,34 +145,19 @@ impl Opening {
                 return Err(OpeningError::Order(tag.number()));
             }
             let kind = take::<1>(&mut rest, "type")?[0];
-            let kind = FieldKind::from_byte(kind).ok_or(OpeningError::Kind {
-                tag: tag.number(),
-                kind,
-            })?;
+            let kind = FieldKind::from_byte(kind).ok_or(OpeningError::Kind { tag: tag.number(), kind })?;
             let len = u32::from_be_bytes(take(&mut rest, "length")?);
             let len = usize::try_from(len).map_err(|_| OpeningError::Cut("value"))?;
-            let (value, after) = rest
-                .split_at_checked(len)
-                .ok_or(OpeningError::Cut("value"))?;
+            let (value, after) = rest.split_at_checked(len).ok_or(OpeningError::Cut("value"))?;
             rest = after;
-            fields.push(Field {
-                tag,
-                kind,
-                value: value.to_vec(),
-            });
+            fields.push(Field { tag, kind, value: value.to_vec() });
         }
-        if rest.is_empty() {
-            Ok(Self { seed, fields })
-        } else {
-            Err(OpeningError::Trailing(rest.len()))
-        }
+        if rest.is_empty() { Ok(Self { seed, fields }) } else { Err(OpeningError::Trailing(rest.len())) }
     }
 }
 
 fn take<const N: usize>(rest: &mut &[u8], part: &'static str) -> Result<[u8; N], OpeningError> {
-    let (head, after) = rest
-        .split_first_chunk::<N>()
-        .ok_or(OpeningError::Cut(part))?;
+    let (head, after) = rest.split_first_chunk::<N>().ok_or(OpeningError::Cut(part))?;
     *rest = after;
     Ok(*head)
 }

@@ -27,13 +27,7 @@ pub struct Checkpoint {
 impl fmt::Display for Checkpoint {
     /// The note's text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}\n{}\n{}\n",
-            self.origin,
-            self.size,
-            BASE64.encode(self.root)
-        )
+        write!(f, "{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(self.root))
     }
 }
 
@@ -43,25 +37,15 @@ impl FromStr for Checkpoint {
     /// Reads a note's text; extension lines are allowed and ignored.
     fn from_str(text: &str) -> Result<Self, CheckpointError> {
         let mut lines = text.split('\n');
-        let origin = lines
-            .next()
-            .filter(|line| !line.is_empty())
-            .ok_or(CheckpointError("origin"))?;
+        let origin = lines.next().filter(|line| !line.is_empty()).ok_or(CheckpointError("origin"))?;
         let size = lines.next().ok_or(CheckpointError("size"))?;
         let size: u64 = size
             .parse()
             .ok()
             .filter(|number: &u64| number.to_string() == size)
             .ok_or(CheckpointError("size"))?;
-        let root = lines
-            .next()
-            .and_then(|line| BASE64.decode(line).ok())
-            .ok_or(CheckpointError("root"))?;
+        let root = lines.next().and_then(|line| BASE64.decode(line).ok()).ok_or(CheckpointError("root"))?;
         let root = root.try_into().map_err(|_| CheckpointError("root"))?;
-        Ok(Self {
-            origin: origin.to_owned(),
-            size,
-            root,
-        })
+        Ok(Self { origin: origin.to_owned(), size, root })
     }
 }

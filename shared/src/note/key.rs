@@ -97,13 +97,7 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}+{}+{}",
-            self.name,
-            self.id(),
-            encode_key(&self.public)
-        )
+        write!(f, "{}+{}+{}", self.name, self.id(), encode_key(&self.public))
     }
 }
 
@@ -116,15 +110,8 @@ impl FromStr for VerifierKey {
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(KeyError::Form(FORM));
         };
-        let key = Self {
-            name: KeyName::try_from(name.to_owned())?,
-            public: decode_key(key, FORM)?,
-        };
-        if id == key.id().to_string() {
-            Ok(key)
-        } else {
-            Err(KeyError::Id)
-        }
+        let key = Self { name: KeyName::try_from(name.to_owned())?, public: decode_key(key, FORM)? };
+        if id == key.id().to_string() { Ok(key) } else { Err(KeyError::Id) }
     }
 }
 
@@ -146,12 +133,7 @@ impl SignerKey {
 
     /// The encoding. It is a secret: print it once, to whoever asked for a new key.
     pub fn reveal(&self) -> String {
-        format!(
-            "PRIVATE+KEY+{}+{}+{}",
-            self.name,
-            self.id,
-            encode_key(&self.seed)
-        )
+        format!("PRIVATE+KEY+{}+{}+{}", self.name, self.id, encode_key(&self.seed))
     }
 }
 
@@ -166,11 +148,7 @@ impl FromStr for SignerKey {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let form = KeyError::Form(Self::FORM);
-        let mut parts = text
-            .trim()
-            .strip_prefix("PRIVATE+KEY+")
-            .ok_or(form.clone())?
-            .splitn(3, '+');
+        let mut parts = text.trim().strip_prefix("PRIVATE+KEY+").ok_or(form.clone())?.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(form);
         };

@@ -80,10 +80,7 @@ impl Note {
             .enumerate()
             .map(|(at, line)| parse_signature(line).ok_or(NoteError::Signature(at + 1)))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            text: text.to_owned(),
-            signatures,
-        })
+        Ok(Self { text: text.to_owned(), signatures })
     }
 
     /// The signed text, with its last newline.
@@ -98,12 +95,7 @@ impl Note {
 }
 
 /// A note of this text with one signature.
-pub fn assemble(
-    text: &str,
-    name: &KeyName,
-    key_id: KeyId,
-    signature: &[u8; ED25519_LEN],
-) -> String {
+pub fn assemble(text: &str, name: &KeyName, key_id: KeyId, signature: &[u8; ED25519_LEN]) -> String {
     format!("{text}\n{}", signature_line(name, key_id, signature))
 }
 
@@ -119,9 +111,5 @@ fn parse_signature(line: &str) -> Option<Signature> {
     let name = KeyName::try_from(name.to_owned()).ok()?;
     let bytes = BASE64.decode(encoded).ok()?;
     let (key_id, signature) = bytes.split_first_chunk::<4>()?;
-    (!signature.is_empty()).then(|| Signature {
-        name,
-        key_id: KeyId(*key_id),
-        bytes: signature.to_vec(),
-    })
+    (!signature.is_empty()).then(|| Signature { name, key_id: KeyId(*key_id), bytes: signature.to_vec() })
 }

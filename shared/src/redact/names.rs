@@ -4,12 +4,27 @@ use serde_json::Value;
 
 /// Parts of a name, without case and separators, that mark a secret of any type.
 const ALWAYS: &[&str] = &[
-    "password", "passwd", "passphrase", "secret", "apikey", "credential", "privatekey", "authorization", "cookie",
-    "codeverifier", "authcode", "actionlink", "onetimecode", "servicerole", "keyhash", "recoverycode",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "apikey",
+    "credential",
+    "privatekey",
+    "authorization",
+    "cookie",
+    "codeverifier",
+    "authcode",
+    "actionlink",
+    "onetimecode",
+    "servicerole",
+    "keyhash",
+    "recoverycode",
 ];
 
 /// Whole names that mark a secret of any type.
-const WHOLE: &[&str] = &["otp", "pin", "cvv", "cvc", "nonce", "jwt", "pwd", "pass", "auth", "emailotp", "qrcode"];
+const WHOLE: &[&str] =
+    &["otp", "pin", "cvv", "cvc", "nonce", "jwt", "pwd", "pass", "auth", "emailotp", "qrcode"];
 
 /// Parts that mark a secret only where the value is text: `tokens_used: 12` is none.
 const TEXT: &[&str] = &["token", "signature"];
@@ -26,7 +41,8 @@ pub(super) fn masks(name: &str, value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(_) | Value::Number(_) => {
-            ALWAYS.iter().any(|part| plain.contains(part)) && !value.is_boolean() || WHOLE.contains(&plain.as_str())
+            ALWAYS.iter().any(|part| plain.contains(part)) && !value.is_boolean()
+                || WHOLE.contains(&plain.as_str())
         }
         Value::String(_) | Value::Array(_) | Value::Object(_) => true,
     }
@@ -44,7 +60,9 @@ mod tests {
 
     #[test]
     fn spelling_does_not_hide_a_secret() {
-        for name in ["newPassword", "API-KEY", "client_secret", "refresh_token", "Set-Cookie", "totp_secret", "OTP"] {
+        for name in
+            ["newPassword", "API-KEY", "client_secret", "refresh_token", "Set-Cookie", "totp_secret", "OTP"]
+        {
             assert!(is_secret_name(name), "{name}");
         }
         for name in ["agent_name", "status", "email", "plugins_required", "compass", "opinion", "author"] {

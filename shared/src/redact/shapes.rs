@@ -6,10 +6,31 @@ use super::names::is_secret_name;
 
 /// Beginnings of well-known keys, each with the length from which it counts as one.
 const PREFIXES: &[(&str, usize)] = &[
-    ("sk-", 20), ("sk_", 20), ("rk_", 20), ("pk_live_", 20), ("whsec_", 16), ("ghp_", 20), ("gho_", 20),
-    ("ghs_", 20), ("github_pat_", 20), ("glpat-", 16), ("xoxb-", 16), ("xoxp-", 16), ("xoxa-", 16), ("nf_live_", 16),
-    ("etk_", 16), ("sb_secret_", 12), ("sbp_", 20), ("AKIA", 16), ("ASIA", 16), ("AIza", 30), ("ya29.", 20),
-    ("SG.", 20), ("base64-eyJ", 20), ("eyJ", 40), ("PRIVATE+KEY+", 14),
+    ("sk-", 20),
+    ("sk_", 20),
+    ("rk_", 20),
+    ("pk_live_", 20),
+    ("whsec_", 16),
+    ("ghp_", 20),
+    ("gho_", 20),
+    ("ghs_", 20),
+    ("github_pat_", 20),
+    ("glpat-", 16),
+    ("xoxb-", 16),
+    ("xoxp-", 16),
+    ("xoxa-", 16),
+    ("nf_live_", 16),
+    ("etk_", 16),
+    ("sb_secret_", 12),
+    ("sbp_", 20),
+    ("AKIA", 16),
+    ("ASIA", 16),
+    ("AIza", 30),
+    ("ya29.", 20),
+    ("SG.", 20),
+    ("base64-eyJ", 20),
+    ("eyJ", 40),
+    ("PRIVATE+KEY+", 14),
 ];
 
 /// The shortest string without a known shape that can count as random.
@@ -22,18 +43,18 @@ const MIN_RANDOM_BITS: f64 = 3.9;
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut masked = Cow::Borrowed(text);
     if text.contains("://") || text.contains('=') {
-        masked = replace(masked, |text| mask_queries(text));
-        masked = replace(masked, |text| mask_userinfo(text));
+        masked = replace(masked, mask_queries);
+        masked = replace(masked, mask_userinfo);
     }
     if text.contains("data:") {
-        masked = replace(masked, |text| mask_data_urls(text));
+        masked = replace(masked, mask_data_urls);
     }
     if text.contains("-----BEGIN") {
         masked = Cow::Owned("[masked:pem]".to_owned());
     }
-    masked = replace(masked, |text| mask_schemes(text));
-    masked = replace(masked, |text| mask_words(text));
-    replace(masked, |text| mask_cards(text))
+    masked = replace(masked, mask_schemes);
+    masked = replace(masked, mask_words);
+    replace(masked, mask_cards)
 }
 
 fn replace<'a>(text: Cow<'a, str>, step: impl Fn(&str) -> Option<String>) -> Cow<'a, str> {
@@ -210,7 +231,8 @@ fn mask_cards(text: &str) -> Option<String> {
             .find(|char: char| !(char.is_ascii_digit() || char == ' ' || char == '-'))
             .map_or(rest.len(), |end| start + end);
         let run = start + rest[start..run].trim_end_matches([' ', '-']).len();
-        let preceded = rest[..start].chars().next_back().is_some_and(|char| char.is_alphanumeric() || char == '-');
+        let preceded =
+            rest[..start].chars().next_back().is_some_and(|char| char.is_alphanumeric() || char == '-');
         let followed = rest[run..].chars().next().is_some_and(char::is_alphanumeric);
         out.push_str(&rest[..start]);
         if !preceded && !followed && is_card(&rest[start..run]) {
@@ -258,7 +280,10 @@ mod tests {
             ("key nf_live_0123456789abcdef0123456789abcdef", "key [masked:key]"),
             ("Authorization: Bearer abc.def-123456", "Authorization: Bearer [masked]"),
             ("postgres://bob:hunter2@db/x", "postgres://[masked]@db/x"),
-            ("https://a.example/cb?code=abc&x=1&access_token=q#f", "https://a.example/cb?code=[masked]&x=1&access_token=[masked]#f"),
+            (
+                "https://a.example/cb?code=abc&x=1&access_token=q#f",
+                "https://a.example/cb?code=[masked]&x=1&access_token=[masked]#f",
+            ),
             ("card 4111 1111 1111 1111 please", "card [masked:card] please"),
             ("Zk3v9QpX7rT1wLm8Yb2Ns6Hc4Jd0Fg5A", "[masked:random]"),
             ("see data:application/pdf;base64,JVBERi0x end", "see [masked:data-url] end"),

@@ -6,9 +6,7 @@ mod proof;
 mod range;
 mod tile;
 
-pub use proof::{
-    ProofError, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion,
-};
+pub use proof::{ProofError, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion};
 pub use range::CompactRange;
 pub use tile::{TILE_WIDTH, TileError, TileRef, encode_bundle};
 

@@ -26,9 +26,7 @@ impl TileRef {
     /// The index of the first leaf under the tile.
     pub fn first_leaf(&self) -> Option<u64> {
         let level = u32::from(self.level.unwrap_or(0));
-        self.index
-            .checked_mul(TILE_WIDTH)?
-            .checked_mul(TILE_WIDTH.checked_pow(level)?)
+        self.index.checked_mul(TILE_WIDTH)?.checked_mul(TILE_WIDTH.checked_pow(level)?)
     }
 
     /// How wide the tile is in a tree of `size` leaves, 0 to 256.
@@ -73,9 +71,7 @@ impl FromStr for TileRef {
     type Err = TileError;
 
     fn from_str(path: &str) -> Result<Self, TileError> {
-        let rest = path
-            .strip_prefix("tile/")
-            .ok_or(TileError("it does not begin with tile/"))?;
+        let rest = path.strip_prefix("tile/").ok_or(TileError("it does not begin with tile/"))?;
         let (level, rest) = rest.split_once('/').ok_or(TileError("it has no index"))?;
         let level = match level {
             "entries" => None,
@@ -89,9 +85,7 @@ impl FromStr for TileRef {
         };
         let (rest, width) = match rest.split_once(".p/") {
             Some((rest, width)) => {
-                let number: u16 = width
-                    .parse()
-                    .map_err(|_| TileError("its width is not 1 to 255"))?;
+                let number: u16 = width.parse().map_err(|_| TileError("its width is not 1 to 255"))?;
                 if !(1..=255).contains(&number) || number.to_string() != width {
                     return Err(TileError("its width is not 1 to 255"));
                 }
@@ -103,15 +97,9 @@ impl FromStr for TileRef {
         let groups: Vec<&str> = rest.split('/').collect();
         for (at, group) in groups.iter().enumerate() {
             let last = at + 1 == groups.len();
-            let digits = if last {
-                Some(*group)
-            } else {
-                group.strip_prefix('x')
-            };
+            let digits = if last { Some(*group) } else { group.strip_prefix('x') };
             let digits = digits
-                .filter(|digits| {
-                    digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit())
-                })
+                .filter(|digits| digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()))
                 .ok_or(TileError("its index is not groups of three digits"))?;
             if at == 0 && !last && digits == "000" {
                 return Err(TileError("its index has leading zeros"));
@@ -121,11 +109,7 @@ impl FromStr for TileRef {
                 .and_then(|index| index.checked_add(digits.parse().expect("three digits")))
                 .ok_or(TileError("its index is too large"))?;
         }
-        Ok(Self {
-            level,
-            index,
-            width,
-        })
+        Ok(Self { level, index, width })
     }
 }
 

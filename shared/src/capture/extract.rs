@@ -1,0 +1,164 @@
+//! What a rule says of an exchange: outcome, reason, entity, details, changes. Everything that leaves here is
+//! redacted.
+
+use serde_json::{Map, Value, json};
+
+use super::exchange::Reading;
+use crate::batch::MAX_TEXT_LEN;
+use crate::diff;
+use crate::event::{BodyState, ClaimedUser, Entity, Outcome, Quality};
+use crate::policy::{ChangeRule, EntityRule, Expr, Facts, OutcomeRule, Source};
+use crate::redact;
+
+/// Bytes of details or of changes that one event carries.
+const MAX_JSON_LEN: usize = 16 * 1024;
+
+/// Whether the act succeeded. Where the answer stands in a body that was not read whole, it is unknown.
+pub(super) fn outcome(rule: &OutcomeRule, reading: &Reading<'_>) -> Outcome {
+    let by_status = OutcomeRule::by_status(reading.exchange.status);
+    if by_status != Outcome::Success {
+        return by_status;
+    }
+    if rule.failure.as_ref().is_some_and(|failure| failure.holds(reading)) {
+        return Outcome::Failure;
+    }
+    match &rule.success {
+        Some(success) if success.holds(reading) => Outcome::Success,
+        Some(_) => Outcome::Unknown,
+        None if rule.failure.as_ref().is_some_and(|failure| unread(failure, reading)) => Outcome::Unknown,
+        None => Outcome::Success,
+    }
+}
+
+/// Whether an expression asks for a part of a response that was not read whole.
+fn unread(expression: &Expr, reading: &Reading<'_>) -> bool {
+    let damaged = matches!(reading.response_state, BodyState::Truncated | BodyState::Unparsable);
+    damaged
+        && expression
+            .sources()
+            .iter()
+            .any(|source| matches!(source, Source::Response(_)) && reading.value(source).is_null())
+}
+
+/// A short machine code for what went wrong.
+pub(super) fn reason(rule: &OutcomeRule, outcome: Outcome, reading: &Reading<'_>) -> Option<String> {
+    if outcome == Outcome::Success {
+        return None;
+    }
+    let code = [
+        Source::ResponseHeader("x-sb-error-code".to_owned()),
+        Source::Response("/error_code".to_owned()),
+        Source::Response("/code".to_owned()),
+    ]
+    .iter()
+    .find_map(|source| reading.value(source).as_str().filter(|code| is_code(code)).map(str::to_owned));
+    let by_status = OutcomeRule::by_status(reading.exchange.status);
+    code.or_else(|| rule.reason.clone().filter(|_| by_status == Outcome::Success)).or_else(|| {
+        Some(match (reading.exchange.status, outcome) {
+            (None, _) => "no_answer".to_owned(),
+            (Some(_), Outcome::Unknown) => "not_told".to_owned(),
+            (Some(status), _) => format!("http_{status}"),
+        })
+    })
+}
+
+fn is_code(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+}
+
+pub(super) fn entity(rule: &EntityRule, reading: &Reading<'_>) -> Entity {
+    let text = |expression: &Option<Expr>| {
+        let text = expression.as_ref()?.text(reading)?;
+        Some(redact::text(&text, MAX_TEXT_LEN)).filter(|text| !text.is_empty())
+    };
+    Entity { kind: rule.kind.clone(), id: text(&rule.id), name: text(&rule.name) }
+}
+
+/// The first user that the request names. A claim can be anything, also a password in the wrong field: only what looks
+/// like an id or an address is kept.
+pub(super) fn claimed_user(sources: &[Expr], reading: &Reading<'_>) -> Option<ClaimedUser> {
+    sources.iter().find_map(|expression| {
+        let id = expression.text(reading)?;
+        let source = match expression.sources().first() {
+            Some(Source::RequestHeader(name)) => format!("header:{name}"),
+            Some(Source::Request(pointer)) => format!("body:{pointer}"),
+            Some(Source::Query(name)) => format!("query:{name}"),
+            _ => "request".to_owned(),
+        };
+        let id = if is_identifier(&id) { redact::text(&id, 320) } else { redact::MASK.to_owned() };
+        Some(ClaimedUser { id, source: redact::shorten_bytes(&source, 120) })
+    })
+}
+
+fn is_identifier(text: &str) -> bool {
+    let address = text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && domain.contains('.')
+            && !text.chars().any(|char| char.is_whitespace() || char.is_control())
+            && domain.chars().all(|char| char.is_alphanumeric() || ".-".contains(char))
+    });
+    let phone = (7..=16).contains(&text.len())
+        && text.strip_prefix('+').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    address || phone || uuid::Uuid::try_parse(text).is_ok()
+}
+
+/// The named details; names whose value is absent are left out.
+pub(super) fn details<'r>(
+    named: impl Iterator<Item = (&'r String, &'r Expr)>,
+    reading: &Reading<'_>,
+) -> Option<Value> {
+    let mut details = Map::new();
+    for (name, expression) in named {
+        let value = expression.value(reading);
+        if !value.is_null() {
+            details.insert(name.clone(), redact::value(name, &value));
+        }
+    }
+    fit(&mut details);
+    (!details.is_empty()).then_some(Value::Object(details))
+}
+
+/// The named fields that the request wanted to change, by the new side only: `to` is the stored value where the
+/// response shows it. A secret is shown as changed and by nothing else.
+pub(super) fn changes(
+    rule: &ChangeRule,
+    outcome: Outcome,
+    reading: &Reading<'_>,
+) -> Option<(Quality, Value)> {
+    if outcome == Outcome::Failure {
+        return None;
+    }
+    let Value::Object(wanted) = rule.request.value(reading) else {
+        return None;
+    };
+    let after = rule.after.as_ref().map(|after| after.value(reading)).unwrap_or_default();
+    let mut new_side = Map::new();
+    let mut secrets = Map::new();
+    for (name, value) in wanted.iter().filter(|(name, _)| rule.fields.contains(name)) {
+        if redact::is_secret_name(name) {
+            secrets.insert(name.clone(), json!({"changed": true}));
+        } else {
+            let stored = after.get(name).unwrap_or(value);
+            new_side.insert(name.clone(), redact::value(name, stored));
+        }
+    }
+    let quality = if new_side.is_empty() { Quality::Unavailable } else { Quality::Partial };
+    let mut changes = diff::new_side(&new_side, &rule.ignore);
+    changes.extend(secrets);
+    fit(&mut changes);
+    (!changes.is_empty()).then_some((quality, Value::Object(changes)))
+}
+
+/// Shrinks an object to [`MAX_JSON_LEN`]: the largest members go first, and their names say so.
+fn fit(members: &mut Map<String, Value>) {
+    let mut by_length: Vec<(usize, String)> =
+        members.iter().map(|(name, value)| (name.len() + value.to_string().len(), name.clone())).collect();
+    by_length.sort();
+    let mut total: usize = by_length.iter().map(|(length, _)| length).sum();
+    while total > MAX_JSON_LEN {
+        let Some((length, largest)) = by_length.pop() else { return };
+        total -= length;
+        members.insert(largest, json!(format!("[left out: {length} bytes]")));
+    }
+}

@@ -1,0 +1,17 @@
+//! From a captured exchange to an event, in two synchronous steps.
+//!
+//! [`Draft::from_exchange`] looks at everything once and keeps what may be kept: outcome, entity, details and changes,
+//! redacted, and the [`Check`](crate::identity::Check)s that somebody with a crypto engine must run.
+//! [`Draft::into_event`] takes the verdicts, the time and random bytes and gives the event. Between the two the draft is
+//! plain text in the caller's hands, so nothing is lost when this code is torn down and started anew.
+
+mod draft;
+mod exchange;
+mod extract;
+mod headers;
+mod mount;
+
+pub use draft::{Draft, Verdicts};
+pub use exchange::{Body, Exchange};
+pub use headers::Headers;
+pub use mount::{Mount, Platform};

@@ -1,0 +1,399 @@
+//! The expression language of rules: plain paths and a dozen functions.
+//!
+//! ```text
+//! expression = source | literal | function "(" expression {"," expression} ")"
+//! source     = "request:" pointer | "response:" pointer            JSON pointer (RFC 6901) into a body
+//!            | "request-header:" name | "response-header:" name
+//!            | "path:" name | "query:" name | "claim:" name
+//!            | "filter:" column                                     PostgREST's `column=eq.value`
+//!            | "status" | "rows"                                    rows: what Content-Range tells
+//! literal    = "'" text "'" | number | "true" | "false" | "null"
+//! ```
+//!
+//! What is absent evaluates to null. Nothing fails at run time: a function of unfitting values is null or false.
+
+use core::fmt;
+use core::str::FromStr;
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde_json::Value;
+
+/// Why a text is not an expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expression {text:?}, character {at}: {reason}")]
+pub struct ExprError {
+    text: String,
+    at: usize,
+    reason: String,
+}
+
+/// Nesting that is accepted.
+const MAX_DEPTH: usize = 8;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A JSON pointer into the request's body.
+    Request(String),
+    /// A JSON pointer into the response's body.
+    Response(String),
+    /// A request header.
+    RequestHeader(String),
+    /// A response header.
+    ResponseHeader(String),
+    /// A parameter of the path template.
+    Path(String),
+    /// A parameter of the query.
+    Query(String),
+    /// The value of an `eq` filter of PostgREST.
+    Filter(String),
+    /// A claim of the request's token, proven or not: `sub`, `email`, `role`, `session_id`.
+    Claim(String),
+    /// The response's status.
+    Status,
+    /// The rows that were touched, by `Content-Range`.
+    Rows,
+}
+
+/// What can be done with values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// The first argument that is not null.
+    First,
+    /// Items of an array, members of an object; 0 for null.
+    Count,
+    /// The names of an object's members.
+    Keys,
+    /// Whether it is there and not null.
+    Present,
+    /// Whether it is there and not null, empty, false or zero.
+    Filled,
+    /// Whether both are the same.
+    Equals,
+    /// Whether the text contains the text, or the array the item.
+    Contains,
+    /// Whether the text starts with the text.
+    Starts,
+    /// Whether the number is at least the number.
+    AtLeast,
+    /// Whether it is not.
+    Not,
+    /// Whether all are.
+    All,
+    /// Whether one is.
+    Any,
+}
+
+impl Function {
+    const ALL: &'static [(&'static str, Self, core::ops::RangeInclusive<usize>)] = &[
+        ("first", Self::First, 1..=8),
+        ("count", Self::Count, 1..=1),
+        ("keys", Self::Keys, 1..=1),
+        ("present", Self::Present, 1..=1),
+        ("filled", Self::Filled, 1..=1),
+        ("equals", Self::Equals, 2..=2),
+        ("contains", Self::Contains, 2..=2),
+        ("starts", Self::Starts, 2..=2),
+        ("at_least", Self::AtLeast, 2..=2),
+        ("not", Self::Not, 1..=1),
+        ("all", Self::All, 1..=8),
+        ("any", Self::Any, 1..=8),
+    ];
+}
+
+/// An expression.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expr {
+    /// A value of the exchange.
+    Source(Source),
+    /// A fixed value.
+    Literal(Value),
+    /// A function of values.
+    Call(Function, Vec<Expr>),
+}
+
+/// What expressions are evaluated on.
+pub trait Facts {
+    /// The value of a source; null where it is absent.
+    fn value(&self, source: &Source) -> Value;
+}
+
+impl Expr {
+    /// The value on these facts.
+    pub fn value(&self, facts: &impl Facts) -> Value {
+        match self {
+            Self::Source(source) => facts.value(source),
+            Self::Literal(value) => value.clone(),
+            Self::Call(function, arguments) => call(*function, arguments, facts),
+        }
+    }
+
+    /// Whether the value on these facts is true.
+    pub fn holds(&self, facts: &impl Facts) -> bool {
+        self.value(facts) == Value::Bool(true)
+    }
+
+    /// The value as text: texts and numbers only.
+    pub fn text(&self, facts: &impl Facts) -> Option<String> {
+        match self.value(facts) {
+            Value::String(text) if !text.is_empty() => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Every source in it.
+    pub fn sources(&self) -> Vec<&Source> {
+        match self {
+            Self::Source(source) => vec![source],
+            Self::Literal(_) => Vec::new(),
+            Self::Call(_, arguments) => arguments.iter().flat_map(Self::sources).collect(),
+        }
+    }
+}
+
+fn call(function: Function, arguments: &[Expr], facts: &impl Facts) -> Value {
+    let value = |at: usize| arguments.get(at).map_or(Value::Null, |argument| argument.value(facts));
+    match function {
+        Function::First => arguments
+            .iter()
+            .map(|argument| argument.value(facts))
+            .find(|value| !value.is_null())
+            .unwrap_or_default(),
+        Function::Count => match value(0) {
+            Value::Array(items) => Value::from(items.len()),
+            Value::Object(members) => Value::from(members.len()),
+            Value::Null => Value::from(0),
+            _ => Value::Null,
+        },
+        Function::Keys => match value(0) {
+            Value::Object(members) => members.keys().cloned().collect(),
+            _ => Value::Null,
+        },
+        Function::Present => Value::Bool(!value(0).is_null()),
+        Function::Filled => Value::Bool(match value(0) {
+            Value::Null => false,
+            Value::Bool(flag) => flag,
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(members) => !members.is_empty(),
+        }),
+        Function::Equals => Value::Bool(value(0) == value(1)),
+        Function::Contains => Value::Bool(match (value(0), value(1)) {
+            (Value::String(text), Value::String(part)) => text.contains(&part),
+            (Value::Array(items), item) => items.contains(&item),
+            _ => false,
+        }),
+        Function::Starts => Value::Bool(match (value(0), value(1)) {
+            (Value::String(text), Value::String(start)) => text.starts_with(&start),
+            _ => false,
+        }),
+        Function::AtLeast => Value::Bool(match (value(0).as_f64(), value(1).as_f64()) {
+            (Some(number), Some(least)) => number >= least,
+            _ => false,
+        }),
+        Function::Not => Value::Bool(value(0) != Value::Bool(true)),
+        Function::All => Value::Bool(arguments.iter().all(|argument| argument.holds(facts))),
+        Function::Any => Value::Bool(arguments.iter().any(|argument| argument.holds(facts))),
+    }
+}
+
+impl FromStr for Expr {
+    type Err = ExprError;
+
+    fn from_str(text: &str) -> Result<Self, ExprError> {
+        let mut parser = Parser { text, at: 0 };
+        let expression = parser.expression(0)?;
+        parser.skip_spaces();
+        if parser.rest().is_empty() { Ok(expression) } else { Err(parser.error("nothing may follow")) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Expr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn expression(&mut self, depth: usize) -> Result<Expr, ExprError> {
+        if depth > MAX_DEPTH {
+            return Err(self.error("it is nested too deeply"));
+        }
+        self.skip_spaces();
+        if self.rest().starts_with('\'') {
+            return self.quoted();
+        }
+        let word = self.word();
+        match word {
+            "" => Err(self.error("an expression is missing")),
+            "true" => Ok(Expr::Literal(Value::Bool(true))),
+            "false" => Ok(Expr::Literal(Value::Bool(false))),
+            "null" => Ok(Expr::Literal(Value::Null)),
+            "status" => Ok(Expr::Source(Source::Status)),
+            "rows" => Ok(Expr::Source(Source::Rows)),
+            word if self.rest().starts_with('(') => self.arguments(word, depth),
+            word if word.contains(':') => self.source(word),
+            word => {
+                word.parse::<serde_json::Number>().map(|number| Expr::Literal(Value::Number(number))).map_err(
+                    |_| self.error(format_args!("{word:?} is neither a source, a function nor a literal")),
+                )
+            }
+        }
+    }
+
+    fn quoted(&mut self) -> Result<Expr, ExprError> {
+        let inside = &self.rest()[1..];
+        let end = inside.find('\'').ok_or_else(|| self.error("the quote is not closed"))?;
+        self.at += end + 2;
+        Ok(Expr::Literal(Value::String(inside[..end].to_owned())))
+    }
+
+    fn arguments(&mut self, name: &str, depth: usize) -> Result<Expr, ExprError> {
+        let (_, function, arity) = Function::ALL
+            .iter()
+            .find(|(known, _, _)| *known == name)
+            .ok_or_else(|| self.error(format_args!("there is no function {name:?}")))?;
+        self.at += 1;
+        let mut arguments = Vec::new();
+        loop {
+            arguments.push(self.expression(depth + 1)?);
+            self.skip_spaces();
+            let separator = self.rest().chars().next();
+            self.at += separator.map_or(0, char::len_utf8);
+            match separator {
+                Some(',') => {}
+                Some(')') => break,
+                _ => return Err(self.error("',' or ')' is missing")),
+            }
+        }
+        if arity.contains(&arguments.len()) {
+            Ok(Expr::Call(*function, arguments))
+        } else {
+            Err(self.error(format_args!("{name} does not take {} arguments", arguments.len())))
+        }
+    }
+
+    fn source(&self, word: &str) -> Result<Expr, ExprError> {
+        let (kind, name) = word.split_once(':').unwrap_or((word, ""));
+        let pointer = || match name {
+            "" => Ok(String::new()),
+            name if name.starts_with('/') => Ok(name.to_owned()),
+            _ => Err(self.error("a pointer begins with '/'")),
+        };
+        let named = || {
+            if name.is_empty() { Err(self.error("a name is missing")) } else { Ok(name.to_owned()) }
+        };
+        Ok(Expr::Source(match kind {
+            "request" => Source::Request(pointer()?),
+            "response" => Source::Response(pointer()?),
+            "request-header" => Source::RequestHeader(named()?.to_ascii_lowercase()),
+            "response-header" => Source::ResponseHeader(named()?.to_ascii_lowercase()),
+            "path" => Source::Path(named()?),
+            "query" => Source::Query(named()?),
+            "filter" => Source::Filter(named()?),
+            "claim" => Source::Claim(named()?),
+            other => return Err(self.error(format_args!("there is no source {other:?}"))),
+        }))
+    }
+
+    fn word(&mut self) -> &'a str {
+        let rest = self.rest();
+        let end = rest.find(|char: char| char.is_whitespace() || "(),'".contains(char)).unwrap_or(rest.len());
+        self.at += end;
+        &rest[..end]
+    }
+
+    fn skip_spaces(&mut self) {
+        self.at += self.rest().len() - self.rest().trim_start().len();
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn error(&self, reason: impl fmt::Display) -> ExprError {
+        ExprError { text: self.text.to_owned(), at: self.at + 1, reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    struct Body(Value);
+
+    impl Facts for Body {
+        fn value(&self, source: &Source) -> Value {
+            match source {
+                Source::Response(pointer) => self.0.pointer(pointer).cloned().unwrap_or_default(),
+                Source::Status => json!(200),
+                _ => Value::Null,
+            }
+        }
+    }
+
+    fn eval(text: &str) -> Value {
+        let body = Body(
+            json!({"success": false, "agent": {"name": "A", "plugins": ["x", "y"], "cron": ""}, "n": 3}),
+        );
+        text.parse::<Expr>().expect("an expression").value(&body)
+    }
+
+    #[test]
+    fn sources_functions_and_literals_evaluate() {
+        for (text, want) in [
+            ("response:/agent/name", json!("A")),
+            ("first(response:/nope, response:/agent/name, 'x')", json!("A")),
+            ("count(response:/agent/plugins)", json!(2)),
+            ("count(response:/nope)", json!(0)),
+            ("keys(response:/agent)", json!(["cron", "name", "plugins"])),
+            ("filled(response:/agent/cron)", json!(false)),
+            ("present(response:/agent/cron)", json!(true)),
+            ("equals(response:/success, false)", json!(true)),
+            ("contains(response:/agent/plugins, 'y')", json!(true)),
+            ("starts(response:/agent/name,'A')", json!(true)),
+            ("at_least(status, 200)", json!(true)),
+            ("all(not(response:/success), any(false, equals(response:/n, 3)))", json!(true)),
+            ("request:", json!(null)),
+        ] {
+            assert_eq!(eval(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        for (text, want) in [
+            ("", "character 1: an expression is missing"),
+            ("nope(1)", "there is no function \"nope\""),
+            ("equals(1)", "equals does not take 1 arguments"),
+            ("response:agent", "a pointer begins with '/'"),
+            ("body:/x", "there is no source \"body\""),
+            ("'open", "the quote is not closed"),
+            ("present(status", "',' or ')' is missing"),
+            ("status status", "character 8: nothing may follow"),
+            ("query:", "a name is missing"),
+            (&"not(".repeat(40), "it is nested too deeply"),
+        ] {
+            let error = text.parse::<Expr>().expect_err("a mistake").to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_parser(text in "\\PC{0,60}", calls in "[a-z:/(), ']{0,60}") {
+            let _ = text.parse::<Expr>();
+            let _ = calls.parse::<Expr>();
+        }
+    }
+}
