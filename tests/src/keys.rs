@@ -137,6 +137,7 @@ impl Keys {
     pub fn forged(&self, claims: &Value, alg: Alg) -> String {
         let mut other = Self::from_seed("a forger");
         other.es256_kid.clone_from(&self.es256_kid);
+        other.rs256_kid.clone_from(&self.rs256_kid);
         let token = other.sign(claims, alg);
         if alg != Alg::Rs256 {
             return token;

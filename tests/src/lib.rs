@@ -13,5 +13,5 @@ pub mod clock;
 //pub mod demo;
 pub mod keys;
 pub mod replay;
-//pub mod stack;
+pub mod stack;
 pub mod wire;

@@ -130,6 +130,8 @@ async fn answer(State(state): State<Arc<Recording>>, request: Request) -> Respon
     match exchange {
         _ if jwks => Response::builder()
             .header("content-type", "application/json")
+            .header("access-control-allow-origin", "*")
+            .header("access-control-expose-headers", "X-Total-Count, Link, X-Supabase-Api-Version")
             .header("cache-control", "public, max-age=600")
             .body(Body::from(state.jwks.to_string()))
             .unwrap_or_else(|_| refuse(StatusCode::INTERNAL_SERVER_ERROR)),

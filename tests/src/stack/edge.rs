@@ -1,0 +1,118 @@
+//! The Worker's configuration, `EDGETRAIL_CONFIG`.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::keys::ISSUER;
+
+/// The whole of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct EdgeConfig {
+    /// Which hosts it serves.
+    pub mounts: Vec<Mount>,
+    /// Where the events go.
+    pub delivery: Delivery,
+}
+
+/// A host and what stands behind it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Mount {
+    /// The `Host`, with its port.
+    pub host: String,
+    /// The origin.
+    pub upstream: String,
+    /// Whose events these are.
+    pub tenant: String,
+    /// Policy packs, first match wins.
+    pub packs: Vec<String>,
+    /// Where the Worker runs, which says whose word on the client's address counts.
+    pub platform: String,
+    /// Proxies whose `X-Forwarded-For` counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
+    /// The header in which the origin is told the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_client_ip: Option<String>,
+    /// How people are known.
+    pub auth: Auth,
+}
+
+/// How tokens are verified.
+#[derive(Debug, Clone, Serialize)]
+pub struct Auth {
+    /// The `iss` that counts.
+    pub issuer: String,
+    /// The `aud` that counts.
+    pub audience: String,
+    /// Where the public keys are.
+    pub jwks_url: String,
+    /// The binding that holds the shared secret.
+    pub hs256_secret: String,
+}
+
+/// Where the events go.
+#[derive(Debug, Clone, Serialize)]
+pub struct Delivery {
+    /// How.
+    pub mode: DeliveryMode,
+    /// To whom in the end.
+    pub ingest_url: String,
+}
+
+/// How batches reach ingest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryMode {
+    /// Through the durable queue.
+    Queue,
+    /// By POST from the request's own `waitUntil`.
+    Direct,
+}
+
+impl EdgeConfig {
+    /// Two mounts for an application and its Supabase project, on `app.localhost` and `ref.localhost`.
+    pub fn for_demo(
+        worker_port: u16,
+        app: SocketAddr,
+        supabase: SocketAddr,
+        ingest: SocketAddr,
+        mode: DeliveryMode,
+    ) -> Self {
+        let mount = |name: &str, upstream: SocketAddr, pack: &str| Mount {
+            host: format!("{name}.localhost:{worker_port}"),
+            upstream: format!("http://{upstream}"),
+            tenant: "demo".to_owned(),
+            packs: vec![pack.to_owned()],
+            platform: "workerd".to_owned(),
+            trusted_proxies: vec!["127.0.0.1".to_owned()],
+            forward_client_ip: None,
+            auth: Auth {
+                issuer: ISSUER.to_owned(),
+                audience: "authenticated".to_owned(),
+                jwks_url: format!("http://{supabase}/auth/v1/.well-known/jwks.json"),
+                hs256_secret: "SUPABASE_JWT_SECRET".to_owned(),
+            },
+        };
+        Self {
+            mounts: vec![
+                mount("app", app, "app"),
+                Mount {
+                    forward_client_ip: Some("x-forwarded-for".to_owned()),
+                    ..mount("ref", supabase, "supabase")
+                },
+            ],
+            delivery: Delivery { mode, ingest_url: format!("http://{ingest}") },
+        }
+    }
+
+    /// The `Host` of the application.
+    pub fn app_host(&self) -> String {
+        self.mounts[0].host.clone()
+    }
+
+    /// The `Host` of the Supabase project.
+    pub fn supabase_host(&self) -> String {
+        self.mounts[1].host.clone()
+    }
+}

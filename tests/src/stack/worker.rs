@@ -1,0 +1,137 @@
+//! The Worker in bare workerd.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::{EdgeConfig, Module, Process, QueueOptions, SigningKey, StackError, WorkerSpec};
+
+/// workerd is up in under 0.1 s; compiling the wasm on a loaded machine takes longer.
+const READY: Duration = Duration::from_secs(30);
+
+/// The Worker's process, its port and its directory.
+#[derive(Debug)]
+pub struct Worker {
+    bin: PathBuf,
+    dir: PathBuf,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Worker {
+    /// Writes the configuration for a bundle into a directory and starts workerd there. The queue's storage in that
+    /// directory is kept.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub async fn start(
+        dir: &Path,
+        port: u16,
+        config: &EdgeConfig,
+        key: &SigningKey,
+        jwt_secret: &str,
+        queue: QueueOptions,
+    ) -> Result<Self, StackError> {
+        let config = serde_json::to_string(config)?;
+        let vars = vec![
+            ("EDGETRAIL_CONFIG".to_owned(), config),
+            ("EDGETRAIL_SIGNING_KEY".to_owned(), key.signer.reveal()),
+            ("SUPABASE_JWT_SECRET".to_owned(), jwt_secret.to_owned()),
+        ];
+        Self::start_bundle(dir, &super::edge_bundle()?, port, vars, queue).await
+    }
+
+    /// The same with any bundle and bindings.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub async fn start_bundle(
+        dir: &Path,
+        bundle: &Path,
+        port: u16,
+        vars: Vec<(String, String)>,
+        queue: QueueOptions,
+    ) -> Result<Self, StackError> {
+        let list = bundle.join("modules.json");
+        let list = fs::read(&list).map_err(StackError::io(list.display().to_string()))?;
+        let modules: Vec<Module> = serde_json::from_slice(&list)?;
+        fs::create_dir_all(dir.join("state")).map_err(StackError::io("making the storage directory"))?;
+        for module in &modules {
+            copy(bundle, &dir.join("modules"), &module.name)?;
+        }
+        let spec = WorkerSpec { port, modules, vars, queue };
+        write_secret(&dir.join("config.capnp"), &spec.capnp())?;
+        let mut worker = Self { bin: super::workerd_bin()?, dir: dir.to_path_buf(), port, process: None };
+        worker.restart().await?;
+        Ok(worker)
+    }
+
+    /// Starts it again on the same port and storage, stopping it first if it runs.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub async fn restart(&mut self) -> Result<(), StackError> {
+        self.stop();
+        let mut command = Command::new(&self.bin);
+        command.args(["serve", "--experimental", "config.capnp"]).current_dir(&self.dir);
+        let mut process = Process::start("workerd", command, &self.dir.join("workerd.log"))?;
+        let address = self.address();
+        process.wait_for(READY, |_| TcpStream::connect(address).ok()).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Stops it.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill9();
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// What it wrote since it was started.
+    pub fn output(&self) -> String {
+        self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+}
+
+/// Writes a file that only its owner may read.
+///
+/// # Errors
+/// [`StackError::Io`].
+pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), StackError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let what = || StackError::io(path.display().to_string());
+    fs::File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(what())?
+        .write_all(text.as_bytes())
+        .map_err(what())
+}
+
+fn copy(from: &Path, to: &Path, name: &str) -> Result<(), StackError> {
+    let target = to.join(name);
+    if let Some(dir) = target.parent() {
+        fs::create_dir_all(dir).map_err(StackError::io(dir.display().to_string()))?;
+    }
+    fs::copy(from.join(name), &target).map(drop).map_err(StackError::io(format!("copying module {name}")))
+}
