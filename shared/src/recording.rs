@@ -78,10 +78,15 @@ pub fn parse(text: &str) -> Result<Vec<Exchange>, RecordingError> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(at, line)| {
-            serde_json::from_str(line).map_err(|error| RecordingError {
-                line: at + 1,
-                column: error.column(),
-                reason: error.to_string(),
+            serde_json::from_str(line).map_err(|error| {
+                // The parser's own place is within the line, and its line always 1.
+                let place = format!(" at line 1 column {}", error.column());
+                let reason = error.to_string();
+                RecordingError {
+                    line: at + 1,
+                    column: error.column(),
+                    reason: reason.strip_suffix(&place).unwrap_or(&reason).to_owned(),
+                }
             })
         })
         .collect()

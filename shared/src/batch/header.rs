@@ -147,8 +147,8 @@ impl FromStr for Header {
         if header.seq == 0 && header.prev != [0; 32] {
             return Err(bad("prev", "not zeros at seq 0"));
         }
-        if i64::try_from(header.seq).is_err() || i64::try_from(header.dropped).is_err() {
-            return Err(bad("seq", "over 2^63"));
+        for (line, number) in [("seq", header.seq), ("dropped", header.dropped)] {
+            i64::try_from(number).map_err(|_| bad(line, "not below 2^63"))?;
         }
         Ok(header)
     }

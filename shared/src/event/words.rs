@@ -110,7 +110,8 @@ impl TryFrom<String> for JsonText {
     type Error = WordError;
 
     fn try_from(text: String) -> Result<Self, WordError> {
-        match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        // As a value: a reader that only skips over it lets lone surrogates, numbers out of range and any depth pass.
+        match serde_json::from_str::<serde_json::Value>(&text) {
             Ok(_) => Ok(Self(text)),
             Err(error) => Err(WordError::Json(error.to_string())),
         }

@@ -1,0 +1,17 @@
+//! The behaviour of `shared` as its callers and independent implementations see it.
+//!
+//! The vectors beside this folder are written by Python that shares no code with the crate; proofs, notes and
+//! checkpoints are held against `tlog_tiles` and `signed_note`.
+
+mod arbitrary;
+mod batch;
+mod checkpoint;
+mod event;
+mod leaf;
+mod note;
+mod problem;
+mod recording;
+mod tile;
+mod tree;
+mod untrusted;
+mod vectors;
