@@ -206,6 +206,26 @@ pub struct ChangeRule {
     pub ignore: Vec<String>,
 }
 
+impl Rule {
+    /// Every expression in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        let entity = [&self.entity.id, &self.entity.name];
+        let outcome = [&self.outcome.failure, &self.outcome.success];
+        let single = [&self.when, &self.actor_token];
+        let changes =
+            self.changes.iter().flat_map(|changes| Some(&changes.request).into_iter().chain(&changes.after));
+        single
+            .into_iter()
+            .chain(entity)
+            .chain(outcome)
+            .flatten()
+            .chain(self.severities.iter().map(|severity| &severity.when))
+            .chain(self.claimed_user.iter().flatten())
+            .chain(self.details.values())
+            .chain(changes)
+    }
+}
+
 impl Pack {
     /// Reads and checks a pack.
     ///

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Level, Pack, Rule};
+use super::{Expr, Level, Pack, Rule, Source};
 
 /// Why packs cannot be routed together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +126,14 @@ impl Router {
                 .map(|place| self.rule(*place))
                 .filter(|(_, rule)| matches_query(rule, query))
                 .collect(),
+        })
+    }
+
+    /// Every source that a rule asks for.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.packs.iter().flat_map(|pack| {
+            let own = pack.claimed_user.iter();
+            pack.rules.iter().flat_map(Rule::expressions).chain(own).flat_map(Expr::sources)
         })
     }
 

@@ -85,10 +85,11 @@ fn redact_members(members: &Map<String, Value>, depth: usize) -> Map<String, Val
 
 fn redact_text(text: &str, depth: usize) -> String {
     let nested = text.trim_start();
-    if (nested.starts_with('{') || nested.starts_with('[')) && depth < MAX_DEPTH {
-        if let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
-            return shorten(&redact("", &inner, depth + 1).to_string());
-        }
+    if (nested.starts_with('{') || nested.starts_with('['))
+        && depth < MAX_DEPTH
+        && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
+    {
+        return shorten(&redact("", &inner, depth + 1).to_string());
     }
     shorten(&clean(&scrub(text)))
 }

@@ -1,0 +1,70 @@
+//! Building the worker: cargo, wasm-bindgen as a library, and the hand-written module beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::command::{Failure, cargo, root, run, step, target};
+
+/// Builds the worker into `target/edge`: the modules, and `modules.json` with their names and kinds, entry first.
+pub(crate) fn build() -> Result<(), Failure> {
+    step("building the worker (wasm)");
+    run(&mut cargo(&["build", "--quiet", "-p", "edge", "--profile", "edge", "--target", "wasm32-unknown-unknown"]))?;
+    let wasm = target().join("wasm32-unknown-unknown/edge/edge.wasm");
+    let out = target().join("edge");
+    if out.exists() {
+        fs::remove_dir_all(&out).map_err(|error| at(&out, &error))?;
+    }
+    bind(&wasm, &out).map_err(|error| Failure(format!("wasm-bindgen: {error:#}")))?;
+    // The glue imports the wasm in the source phase, which runtimes do not know yet.
+    let glue = out.join("index.js");
+    let text = fs::read_to_string(&glue).map_err(|error| at(&glue, &error))?;
+    fs::write(&glue, text.replace("import source ", "import ")).map_err(|error| at(&glue, &error))?;
+    let entry = root().join("edge/js/edge.mjs");
+    fs::copy(&entry, out.join("edge.mjs")).map_err(|error| at(&entry, &error))?;
+    list(&out)
+}
+
+fn bind(wasm: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(wasm).out_name("index").typescript(false).reset_state_function(true);
+    bindgen.force_enable_abort_handler(true);
+    bindgen.module(true)?.generate(out)?;
+    Ok(())
+}
+
+fn list(out: &Path) -> Result<(), Failure> {
+    let mut files = Vec::new();
+    collect(out, out, &mut files)?;
+    files.sort_by_key(|name| (name != "edge.mjs", name.clone()));
+    let modules: Vec<String> = files
+        .iter()
+        .filter_map(|name| {
+            let kind = match Path::new(name).extension()?.to_str()? {
+                "wasm" => "wasm",
+                "js" | "mjs" => "esModule",
+                _ => return None,
+            };
+            Some(format!("  {{\"name\": \"{name}\", \"kind\": \"{kind}\"}}"))
+        })
+        .collect();
+    let path = out.join("modules.json");
+    fs::write(&path, format!("[\n{}\n]\n", modules.join(",\n"))).map_err(|error| at(&path, &error))
+}
+
+fn collect(base: &Path, folder: &Path, names: &mut Vec<String>) -> Result<(), Failure> {
+    for entry in fs::read_dir(folder).map_err(|error| at(folder, &error))? {
+        let path: PathBuf = entry.map_err(|error| at(folder, &error))?.path();
+        if path.is_dir() {
+            collect(base, &path, names)?;
+        } else if let Ok(name) = path.strip_prefix(base) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+fn at(path: &Path, error: &std::io::Error) -> Failure {
+    Failure(format!("{}: {error}", path.display()))
+}
