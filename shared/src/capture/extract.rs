@@ -52,12 +52,12 @@ pub(super) fn reason(rule: &OutcomeRule, outcome: Outcome, reading: &Reading<'_>
     ]
     .iter()
     .find_map(|source| reading.value(source).as_str().filter(|code| is_code(code)).map(str::to_owned));
-    let by_status = OutcomeRule::by_status(reading.exchange.status);
-    code.or_else(|| rule.reason.clone().filter(|_| by_status == Outcome::Success)).or_else(|| {
-        Some(match (reading.exchange.status, outcome) {
-            (None, _) => "no_answer".to_owned(),
-            (Some(_), Outcome::Unknown) => "not_told".to_owned(),
-            (Some(status), _) => format!("http_{status}"),
+    code.or_else(|| {
+        Some(match (outcome, reading.exchange.status) {
+            (_, None) => "no_answer".to_owned(),
+            (Outcome::Unknown, _) => "not_told".to_owned(),
+            (_, Some(200..=399)) => rule.reason.clone().unwrap_or_else(|| "refused".to_owned()),
+            (_, Some(status)) => format!("http_{status}"),
         })
     })
 }

@@ -15,3 +15,6 @@ pub use draft::{Draft, Verdicts};
 pub use exchange::{Body, Exchange};
 pub use headers::Headers;
 pub use mount::{Mount, Platform};
+
+#[cfg(test)]
+mod tests;

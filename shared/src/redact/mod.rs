@@ -91,12 +91,18 @@ fn redact_text(text: &str, depth: usize) -> String {
     {
         return shorten(&redact("", &inner, depth + 1).to_string());
     }
-    shorten(&clean(&scrub(text)))
+    // What is cut off here is cut off in the end anyway; a secret that reaches over the cut is masked to it.
+    let head = text.char_indices().nth(4 * MAX_TEXT_CHARS).map_or(text, |(end, _)| &text[..end]);
+    shorten_to(&clean(&scrub(head)), text.chars().count())
 }
 
 fn shorten(text: &str) -> String {
+    shorten_to(text, text.chars().count())
+}
+
+fn shorten_to(text: &str, characters: usize) -> String {
     match text.char_indices().nth(MAX_TEXT_CHARS) {
-        Some((end, _)) => format!("{}… [{} characters]", &text[..end], text.chars().count()),
+        Some((end, _)) => format!("{}… [{characters} characters]", &text[..end]),
         None => text.to_owned(),
     }
 }
