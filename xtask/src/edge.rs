@@ -1,4 +1,4 @@
-//! Building the worker: cargo, wasm-bindgen as a library, and the hand-written module beside it.
+//! Building the worker: cargo, wasm-bindgen as a library, and the hand-written modules beside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,12 @@ pub(crate) fn build() -> Result<(), Failure> {
     let glue = out.join("index.js");
     let text = fs::read_to_string(&glue).map_err(|error| at(&glue, &error))?;
     fs::write(&glue, text.replace("import source ", "import ")).map_err(|error| at(&glue, &error))?;
-    let entry = root().join("edge/js/edge.mjs");
-    fs::copy(&entry, out.join("edge.mjs")).map_err(|error| at(&entry, &error))?;
+    let own = root().join("edge/js");
+    for entry in fs::read_dir(&own).map_err(|error| at(&own, &error))? {
+        let path = entry.map_err(|error| at(&own, &error))?.path();
+        let name = path.file_name().expect("an entry of a folder has a name");
+        fs::copy(&path, out.join(name)).map_err(|error| at(&path, &error))?;
+    }
     list(&out)
 }
 
