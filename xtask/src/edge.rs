@@ -10,7 +10,16 @@ use crate::command::{Failure, cargo, root, run, step, target};
 /// Builds the worker into `target/edge`: the modules, and `modules.json` with their names and kinds, entry first.
 pub(crate) fn build() -> Result<(), Failure> {
     step("building the worker (wasm)");
-    run(&mut cargo(&["build", "--quiet", "-p", "edge", "--profile", "edge", "--target", "wasm32-unknown-unknown"]))?;
+    run(&mut cargo(&[
+        "build",
+        "--quiet",
+        "-p",
+        "edge",
+        "--profile",
+        "edge",
+        "--target",
+        "wasm32-unknown-unknown",
+    ]))?;
     let wasm = target().join("wasm32-unknown-unknown/edge/edge.wasm");
     let out = target().join("edge");
     if out.exists() {

@@ -1,12 +1,54 @@
 //! `cargo xtask test`: everything, in the order in which it fails soonest.
 
-use crate::command::{self, Failure, cargo, step};
+use std::process::Command;
+
+use crate::command::{self, Failure, cargo, root, step};
 use crate::{edge, npm};
 
+/// Runs every lint and test.
 pub(crate) fn run() -> Result<(), Failure> {
     npm::install()?;
     step("cargo fmt --check");
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     edge::build()?;
+    step("building the programs under test");
+    checked(&["build", "-p", "ingest", "-p", "tests", "--bins"])?;
+    step("tests");
+    if command::succeeds(&mut cargo(&["nextest", "--version"])) {
+        checked(&["nextest", "run", "--workspace"])?;
+    } else {
+        checked(&["test", "--workspace"])?;
+    }
+    step("clippy");
+    checked(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    checked(&["clippy", "-p", "edge", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"])?;
+    optional("cargo deny", &mut cargo(&["deny", "--version"]), || {
+        command::run(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))
+    })?;
+    optional("python3", Command::new("python3").arg("--version"), || {
+        let mut vectors = Command::new("python3");
+        vectors.args(["shared/tests/vectors/leaf.py", "check", "shared/tests/vectors/leaf.json"]);
+        command::run(vectors.current_dir(root()))
+    })?;
+    step("all passed");
     Ok(())
+}
+
+/// A build needs no database: queries are checked against `.sqlx`.
+fn checked(arguments: &[&str]) -> Result<(), Failure> {
+    command::run(cargo(arguments).env("SQLX_OFFLINE", "true"))
+}
+
+fn optional(
+    name: &str,
+    probe: &mut Command,
+    task: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if command::succeeds(probe) {
+        step(name);
+        task()
+    } else {
+        step(&format!("{name} is not installed: left out"));
+        Ok(())
+    }
 }
