@@ -18,7 +18,7 @@ export default {
     if (!mount) return problem(421, url.host);
     const target = mount.upstream + url.pathname + url.search;
     const headers = mount.forward_client_ip ? forwarded(mount, request) : null;
-    const plan = mount.plans[route(mount, request.method, url)];
+    const plan = planned(mount, request.method, url);
     if (!plan) return fetch(outgoing(target, request, headers)).catch(() => problem(502, url.host));
     return audited(request, env, ctx, { mount, url, target, headers, plan, arrived });
   },
@@ -120,7 +120,7 @@ async function capture(request, env, seen, response, copies) {
     return drafted;
   };
   // If the core stops over an exchange, it is reset, and an event without its contents stands in for the one lost.
-  const fallback = () => look((facts) => facts.fallback());
+  const fallback = () => look((facts) => facts.fallback(plan[2]));
   const drafted = attempt(
     () => look((facts) => facts.inspect(asked.bytes, asked.cut, answered.bytes, answered.cut)),
     fallback,
@@ -183,9 +183,10 @@ async function read(body, cap) {
   return { bytes, cut };
 }
 
-function route(mount, method, url) {
-  const ask = () => core.route(mount.index, method, url.pathname, url.search);
-  return attempt(ask, () => attempt(ask, () => -1));
+/** `[request bytes, response bytes, path template]` to capture, or undefined if no rule is about the request. */
+function planned(mount, method, url) {
+  const ask = () => mount.plans[core.route(mount.index, method, url.pathname, url.search)];
+  return attempt(ask, () => attempt(ask, () => [0, 0, "(unknown)"]));
 }
 
 function lines(headers, names) {

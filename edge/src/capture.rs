@@ -36,6 +36,8 @@ pub fn configure(config: &str) -> Result<String, JsError> {
 /// The number of the capture plan for a request of a mount, or -1 if it is not audited.
 #[wasm_bindgen]
 pub fn route(mount: usize, method: &str, path: &str, query: &str) -> i32 {
+    #[cfg(feature = "faults")]
+    crate::faults::plant("route", query);
     with_mount(mount, |compiled| {
         let plan = compiled.router.plan(method, path, query)?;
         i32::try_from(plan).ok()
@@ -112,6 +114,8 @@ impl Seen {
         response_body: &[u8],
         response_cut: bool,
     ) -> Option<Vec<String>> {
+        #[cfg(feature = "faults")]
+        crate::faults::plant("inspect", &self.query);
         let draft = with_mount(self.mount, |compiled| {
             let exchange = self.exchange(
                 compiled,
@@ -123,11 +127,10 @@ impl Seen {
         Some(draft_and_checks(&draft))
     }
 
-    /// `[draft, checks]` of an event that only says that capturing failed.
-    pub fn fallback(&self) -> Option<Vec<String>> {
+    /// `[draft, checks]` of an event that only says that capturing failed on this path template.
+    pub fn fallback(&self, route: &str) -> Option<Vec<String>> {
         let draft = with_mount(self.mount, |compiled| {
-            let routed = compiled.router.route(&self.method, &self.path, &self.query)?;
-            Some(Draft::fallback(&self.exchange(compiled, Body::default(), Body::default()), routed.path))
+            Some(Draft::fallback(&self.exchange(compiled, Body::default(), Body::default()), route))
         })?;
         Some(draft_and_checks(&draft))
     }
@@ -167,6 +170,8 @@ fn draft_and_checks(draft: &Draft) -> Vec<String> {
 /// for the id, 32 for the seed.
 #[wasm_bindgen]
 pub fn build(mount: usize, draft: &str, verdicts: &str, random: &[u8]) -> Option<Vec<u8>> {
+    #[cfg(feature = "faults")]
+    crate::faults::plant_build();
     let draft: Draft = serde_json::from_str(draft).ok()?;
     let verdicts: Vec<Verdict> = serde_json::from_str(verdicts).ok()?;
     let (id, seed) = random.split_first_chunk::<10>()?;

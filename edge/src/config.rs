@@ -137,7 +137,10 @@ fn plan(mounts: &[Compiled], delivery: &Delivery) -> Value {
                 "host": mount.host.to_ascii_lowercase(),
                 "upstream": mount.upstream,
                 "tenant": mount.tenant,
-                "plans": router.plans().map(|plan| [plan.request_bytes, plan.response_bytes]).collect::<Vec<_>>(),
+                "plans": router
+                    .plans()
+                    .map(|(path, plan)| json!([plan.request_bytes, plan.response_bytes, path]))
+                    .collect::<Vec<_>>(),
                 "request_headers": headers.request,
                 "response_headers": headers.response,
                 "forward_client_ip": mount.forward_client_ip,

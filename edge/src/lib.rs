@@ -8,4 +8,6 @@
 pub mod capture;
 mod config;
 mod consumer;
+#[cfg(feature = "faults")]
+mod faults;
 pub mod sealing;

@@ -8,7 +8,7 @@ use crate::{edge, npm};
 
 pub(crate) fn run(once: bool) -> Result<(), Failure> {
     npm::install()?;
-    edge::build()?;
+    edge::build(edge::Build::Deployed)?;
     step("building the backend and the demo application");
     command::run(cargo(&["build", "-p", "ingest", "-p", "tests", "--bins"]).env("SQLX_OFFLINE", "true"))?;
     let mut dev = Command::new(target().join("debug/dev"));

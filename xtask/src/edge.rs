@@ -7,21 +7,28 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::command::{Failure, cargo, root, run, step, target};
 
-/// Builds the worker into `target/edge`: the modules, and `modules.json` with their names and kinds, entry first.
-pub(crate) fn build() -> Result<(), Failure> {
-    step("building the worker (wasm)");
-    run(&mut cargo(&[
-        "build",
-        "--quiet",
-        "-p",
-        "edge",
-        "--profile",
-        "edge",
-        "--target",
-        "wasm32-unknown-unknown",
-    ]))?;
+/// Which worker is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// The one that is deployed, into `target/edge`.
+    Deployed,
+    /// One in which tests can plant a stop of the core, into `target/edge-faults`.
+    Faults,
+}
+
+/// Builds the worker: the modules, and `modules.json` with their names and kinds, entry first.
+pub(crate) fn build(which: Build) -> Result<(), Failure> {
+    let (words, folder, features) = match which {
+        Build::Deployed => ("building the worker (wasm)", "edge", [].as_slice()),
+        Build::Faults => {
+            ("building the worker for tests of faults", "edge-faults", ["--features", "faults"].as_slice())
+        }
+    };
+    step(words);
+    let profile = ["--profile", "edge", "--target", "wasm32-unknown-unknown"];
+    run(cargo(&["build", "--quiet", "-p", "edge"]).args(profile).args(features))?;
     let wasm = target().join("wasm32-unknown-unknown/edge/edge.wasm");
-    let out = target().join("edge");
+    let out = target().join(folder);
     if out.exists() {
         fs::remove_dir_all(&out).map_err(|error| at(&out, &error))?;
     }

@@ -30,14 +30,19 @@ enum Task {
     /// Run every test and lint, installing what they need.
     Test,
     /// Build the worker into target/edge.
-    BuildEdge,
+    BuildEdge {
+        /// Build the variant for tests, in which requests can plant a stop of the core, into target/edge-faults.
+        #[arg(long)]
+        faults: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Dev { once } => dev::run(once),
         Task::Test => test::run(),
-        Task::BuildEdge => edge::build(),
+        Task::BuildEdge { faults: false } => edge::build(edge::Build::Deployed),
+        Task::BuildEdge { faults: true } => edge::build(edge::Build::Faults),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     npm::install()?;
     step("cargo fmt --check");
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    edge::build()?;
+    edge::build(edge::Build::Faults)?;
+    edge::build(edge::Build::Deployed)?;
     step("building the programs under test");
     checked(&["build", "-p", "ingest", "-p", "tests", "--bins"])?;
     step("tests");

@@ -89,9 +89,9 @@ impl Router {
         Ok(Self { packs, paths, candidates })
     }
 
-    /// The plans by number, as [`Router::plan`] gives them.
-    pub fn plans(&self) -> impl Iterator<Item = Plan> + '_ {
-        self.candidates.iter().map(|candidate| candidate.plan)
+    /// The path templates and plans by number, as [`Router::plan`] gives them.
+    pub fn plans(&self) -> impl Iterator<Item = (&str, Plan)> {
+        self.candidates.iter().map(|candidate| (candidate.path.as_str(), candidate.plan))
     }
 
     /// The number of the plan to capture a request with; none if no rule can be about it.
