@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tests::stack::{QueueOptions, Worker, free_port, workspace_root};
+use tests::stack::{DEAD_LETTERS, EVENTS, QueueOptions, Worker, free_port, workspace_root};
 use tests::wire::{Call, Server, send};
 
 /// Takes deliveries and says for each whether it is to come again.
@@ -58,8 +58,8 @@ async fn deliver(State(sink): State<Sink>, body: String) -> Json<Value> {
 struct Probe {
     worker: Worker,
     sink: Sink,
-    _server: Server,
-    _dir: tempfile::TempDir,
+    server: Server,
+    dir: tempfile::TempDir,
 }
 
 async fn probe(queue: QueueOptions) -> Probe {
@@ -67,14 +67,22 @@ async fn probe(queue: QueueOptions) -> Probe {
     let sink = Sink::default();
     let router = Router::new().route("/", post(deliver)).with_state(sink.clone());
     let server = Server::start(router, None).await.expect("there is a port");
+    let worker = start(&dir, &server, queue).await;
+    Probe { worker, sink, server, dir }
+}
+
+async fn start(dir: &tempfile::TempDir, server: &Server, queue: QueueOptions) -> Worker {
     let vars = vec![("SINK".to_owned(), format!("http://{}/", server.address()))];
     let bundle = workspace_root().join("tests/fixtures/probe");
     let port = free_port(None).expect("there is a port");
-    let worker = Worker::start_bundle(dir.path(), &bundle, port, vars, queue).await.expect("workerd starts");
-    Probe { worker, sink, _server: server, _dir: dir }
+    Worker::start_bundle(dir.path(), &bundle, port, vars, queue).await.expect("workerd starts")
 }
 
 impl Probe {
+    async fn backlog(&self, queue: &str) -> u64 {
+        self.worker.backlog(queue).await.expect("workerd tells")
+    }
+
     async fn send(&self, messages: &[&str]) {
         let url = format!("/send?m={}", messages.join("&m="));
         let answer = send(self.worker.address(), "probe", &Call::new("GET", url)).await;
@@ -108,7 +116,6 @@ async fn the_consumer_says_when_to_try_again() {
     let state = probe.sink.state();
     let (first, second) = (&state.deliveries[0], &state.deliveries[1]);
     let waited = second.0 - first.0;
-    println!("waited {waited:?}");
     assert!(waited >= Duration::from_millis(1900) && waited < Duration::from_secs(8));
     assert_eq!(first.1["messages"][0]["attempts"], 1);
     assert_eq!(second.1["messages"][0]["attempts"], 2);
@@ -124,18 +131,17 @@ async fn dead_letters_wait_for_a_consumer() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(probe.sink.state().deliveries.len(), 2);
     probe.sink.state().retry_in = None;
+    assert_eq!(probe.backlog(EVENTS).await, 0);
+    assert_eq!(probe.backlog(DEAD_LETTERS).await, 1);
 
     // The same storage, now with a consumer for the dead.
     probe.worker.stop();
     few.replay_dead_letters = true;
-    let vars = vec![("SINK".to_owned(), format!("http://{}/", probe._server.address()))];
-    let bundle = workspace_root().join("tests/fixtures/probe");
-    let port = free_port(None).expect("there is a port");
-    let worker = Worker::start_bundle(probe._dir.path(), &bundle, port, vars, few).await;
-    let worker = worker.expect("workerd starts again");
+    probe.worker = start(&probe.dir, &probe.server, few).await;
     probe.sink.wait(3).await;
     assert_eq!(probe.sink.bodies("audit-dlq"), [["dead"]]);
-    println!("{}", worker.output());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(probe.backlog(DEAD_LETTERS).await, 0);
 }
 
 #[tokio::test]
@@ -144,6 +150,9 @@ async fn the_peer_is_known() {
     let call = Call::new("GET", "/x").header("x-forwarded-for", "203.0.113.7");
     let answer = send(probe.worker.address(), "app.localhost:1", &call).await;
     let seen = answer.expect("workerd answers").json();
-    println!("{seen}");
+    // Address and port of the peer, and nothing else: no country, no colo.
+    let peer = seen["cf"]["clientIp"].as_str().unwrap_or_default();
+    assert!(peer.starts_with("127.0.0.1:"), "{seen}");
+    assert_eq!(seen["cf"].as_object().map(serde_json::Map::len), Some(1));
     assert_eq!(seen["url"], "http://app.localhost:1/x");
 }

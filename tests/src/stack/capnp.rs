@@ -11,6 +11,16 @@ use serde_json::json;
 /// The runtime's behaviour is that of this day.
 const COMPATIBILITY_DATE: &str = "2026-10-01";
 
+/// Tells a queue's numbers. Asking also makes the queue look for what is due: a dead letter that came while its queue
+/// had no consumer set no alarm, so it would wait for the next one although it has a consumer now.
+const BACKLOG: &str = "export default {
+  async fetch(request, env) {
+    const queue = env[new URL(request.url).pathname.slice(1)];
+    return Response.json(await queue.metrics());
+  },
+};
+";
+
 /// How a module is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ModuleKind {
@@ -40,7 +50,8 @@ pub struct QueueOptions {
     pub max_batch_timeout: u32,
     /// Deliveries of one message before it counts as dead.
     pub max_retries: u32,
-    /// Whether the Worker also consumes the dead letters. Otherwise they stay in their queue.
+    /// Whether the Worker also consumes the dead letters. Otherwise they wait in their queue, for four days from when
+    /// they were first sent, which is the longest that workerd keeps a message.
     pub replay_dead_letters: bool,
 }
 
@@ -55,6 +66,8 @@ impl Default for QueueOptions {
 pub struct WorkerSpec {
     /// The loopback port to listen on.
     pub port: u16,
+    /// The loopback port that tells how many messages wait in a queue.
+    pub backlog_port: u16,
     /// Modules, the entry first.
     pub modules: Vec<Module>,
     /// Text bindings.
@@ -76,10 +89,11 @@ impl WorkerSpec {
         });
         let vars =
             self.vars.iter().map(|(name, value)| format!("(name = {}, text = {})", text(name), text(value)));
-        let queue = format!(
-            "(name = \"EVENTS\", queue = (name = \"queues\", props = (json = {})))",
-            text(&json!({ "queue": "audit" }).to_string())
-        );
+        let queue = |binding: &str, queue: &str| {
+            let props = text(&json!({ "queue": queue }).to_string());
+            format!("(name = \"{binding}\", queue = (name = \"queues\", props = (json = {props})))")
+        };
+        let backlog = [queue("audit", "audit"), queue("audit-dlq", "audit-dlq")];
         format!(
             r#"using Workerd = import "/workerd/workerd.capnp";
 
@@ -107,17 +121,30 @@ const config :Workerd.Config = (
       durableObjectNamespaces = [(className = "QueueShard", uniqueKey = "queue-shard", enableSql = true)],
       durableObjectStorage = (localDisk = "state"),
     )),
+    (name = "backlog", worker = (
+      modules = [(name = "backlog.mjs", esModule = {backlog_module})],
+      compatibilityDate = "{COMPATIBILITY_DATE}",
+      bindings = [
+        {backlog}
+      ],
+    )),
     (name = "state", disk = (path = "state", writable = true)),
     (name = "network", network = (
       allow = ["public", "private", "local"],
       tlsOptions = (trustBrowserCas = true),
     )),
   ],
-  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "edge")],
+  sockets = [
+    (name = "http", address = "127.0.0.1:{port}", http = (), service = "edge"),
+    (name = "backlog", address = "127.0.0.1:{backlog_port}", http = (), service = "backlog"),
+  ],
 );
 "#,
             modules = modules.collect::<Vec<_>>().join(",\n        "),
-            bindings = vars.chain([queue]).collect::<Vec<_>>().join(",\n        "),
+            bindings = vars.chain([queue("EVENTS", "audit")]).collect::<Vec<_>>().join(",\n        "),
+            backlog_module = text(BACKLOG),
+            backlog = backlog.join(",\n        "),
+            backlog_port = self.backlog_port,
             consumers = text(&self.consumers().to_string()),
             port = self.port,
         )
@@ -138,6 +165,8 @@ const config :Workerd.Config = (
                 "maxBatchSize": queue.max_batch_size,
                 "maxBatchTimeout": queue.max_batch_timeout,
                 "maxRetries": queue.max_retries,
+                // Without one, a message that fails too often here as well would be deleted.
+                "deadLetterQueue": "audit",
             });
         }
         consumers
@@ -176,6 +205,7 @@ mod tests {
     fn the_configuration_names_all_parts() {
         let spec = WorkerSpec {
             port: 8787,
+            backlog_port: 8788,
             modules: vec![
                 Module { name: "edge.mjs".to_owned(), kind: ModuleKind::EsModule },
                 Module { name: "edge_bg.wasm".to_owned(), kind: ModuleKind::Wasm },

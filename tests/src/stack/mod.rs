@@ -20,7 +20,7 @@ pub use files::{edge_bundle, edgetrail_bin, workerd_bin, workspace_root};
 pub use ingest::{Ingest, IngestSpec};
 pub use process::{Process, free_port};
 pub use signing::SigningKey;
-pub use worker::Worker;
+pub use worker::{DEAD_LETTERS, EVENTS, Worker};
 
 use std::io;
 use std::path::PathBuf;
@@ -67,6 +67,17 @@ pub enum StackError {
         log: PathBuf,
         /// The end of the log.
         tail: String,
+    },
+    /// workerd does not answer.
+    #[error(transparent)]
+    Wire(#[from] crate::wire::WireError),
+    /// workerd does not tell how many messages wait.
+    #[error("workerd does not tell its backlog: {status} {body}")]
+    Backlog {
+        /// The status of its answer.
+        status: u16,
+        /// The body of its answer.
+        body: String,
     },
     /// The list of the Worker's modules cannot be read.
     #[error("modules.json: {0}")]

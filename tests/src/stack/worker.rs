@@ -6,10 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::wire::{Call, send};
+
 use super::{EdgeConfig, Module, Process, QueueOptions, SigningKey, StackError, WorkerSpec};
 
 /// workerd is up in under 0.1 s; compiling the wasm on a loaded machine takes longer.
 const READY: Duration = Duration::from_secs(30);
+
+/// The queue of the Worker's batches.
+pub const EVENTS: &str = "audit";
+
+/// The queue of those that could not be delivered.
+pub const DEAD_LETTERS: &str = "audit-dlq";
 
 /// The Worker's process, its port and its directory.
 #[derive(Debug)]
@@ -17,6 +25,7 @@ pub struct Worker {
     bin: PathBuf,
     dir: PathBuf,
     port: u16,
+    backlog_port: u16,
     process: Option<Process>,
 }
 
@@ -61,9 +70,10 @@ impl Worker {
         for module in &modules {
             copy(bundle, &dir.join("modules"), &module.name)?;
         }
-        let spec = WorkerSpec { port, modules, vars, queue };
+        let backlog_port = super::free_port(None)?;
+        let spec = WorkerSpec { port, backlog_port, modules, vars, queue };
         write_secret(&dir.join("config.capnp"), &spec.capnp())?;
-        let mut worker = Self { bin: super::workerd_bin()?, dir: dir.to_path_buf(), port, process: None };
+        let mut worker = Self { bin: super::workerd_bin()?, dir: dir.to_path_buf(), port, backlog_port, process: None };
         worker.restart().await?;
         Ok(worker)
     }
@@ -80,7 +90,21 @@ impl Worker {
         let address = self.address();
         process.wait_for(READY, |_| TcpStream::connect(address).ok()).await?;
         self.process = Some(process);
+        self.backlog(DEAD_LETTERS).await?;
         Ok(())
+    }
+
+    /// How many messages wait in a queue, [`EVENTS`] or [`DEAD_LETTERS`].
+    ///
+    /// # Errors
+    /// workerd does not answer.
+    pub async fn backlog(&self, queue: &str) -> Result<u64, StackError> {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.backlog_port));
+        let call = Call::new("GET", format!("/{queue}"));
+        let answer = send(address, "backlog", &call).await?;
+        answer.json()["backlogCount"]
+            .as_u64()
+            .ok_or_else(|| StackError::Backlog { status: answer.status, body: answer.text() })
     }
 
     /// Stops it.
