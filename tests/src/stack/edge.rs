@@ -58,6 +58,9 @@ pub struct Delivery {
     pub mode: DeliveryMode,
     /// To whom in the end.
     pub ingest_url: String,
+    /// Milliseconds that events gather before a batch is sealed; the Worker's own default if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linger_ms: Option<u32>,
 }
 
 /// How batches reach ingest.
@@ -102,7 +105,7 @@ impl EdgeConfig {
                     ..mount("ref", supabase, "supabase")
                 },
             ],
-            delivery: Delivery { mode, ingest_url: format!("http://{ingest}") },
+            delivery: Delivery { mode, ingest_url: format!("http://{ingest}"), linger_ms: None },
         }
     }
 

@@ -73,7 +73,8 @@ impl Worker {
         let backlog_port = super::free_port(None)?;
         let spec = WorkerSpec { port, backlog_port, modules, vars, queue };
         write_secret(&dir.join("config.capnp"), &spec.capnp())?;
-        let mut worker = Self { bin: super::workerd_bin()?, dir: dir.to_path_buf(), port, backlog_port, process: None };
+        let mut worker =
+            Self { bin: super::workerd_bin()?, dir: dir.to_path_buf(), port, backlog_port, process: None };
         worker.restart().await?;
         Ok(worker)
     }
