@@ -186,7 +186,7 @@ impl Keys {
         let kid = parts.header["kid"].as_str();
         match (parts.header["alg"].as_str().and_then(Alg::of), kid) {
             (Some(Alg::Hs256), _) => {
-                self.mac(parts.signed).verify_slice(&signature).map_err(|_| TokenError::Signature)?
+                self.mac(parts.signed).verify_slice(&signature).map_err(|_| TokenError::Signature)?;
             }
             (Some(Alg::Es256), Some(kid)) if kid == self.es256_kid => {
                 let signature =

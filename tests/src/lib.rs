@@ -5,6 +5,7 @@
 //! - [`replay`]: recorded traffic with fresh tokens, an origin that answers from it, a client that plays it.
 //! - [`demo`]: a small application and its Supabase, and a story to play through them.
 //! - [`stack`]: `edgetrail serve` and the Worker in workerd as child processes.
+//! - [`table`]: events for people at a terminal.
 //! - [`wire`]: the plain HTTP/1.1 client and server under the others.
 //!
 //! It starts nothing that it does not stop, and stops nothing that it did not start.
@@ -14,4 +15,5 @@ pub mod demo;
 pub mod keys;
 pub mod replay;
 pub mod stack;
+pub mod table;
 pub mod wire;

@@ -117,7 +117,8 @@ pub(super) fn header(cookies: &[SessionCookie]) -> String {
         match cookie {
             SessionCookie::Other(pair) => out.push(pair.clone()),
             SessionCookie::Session(session) => {
-                out.extend(session.cookies().into_iter().map(|(name, value)| format!("{name}={value}")))
+                let pairs = session.cookies().into_iter().map(|(name, value)| format!("{name}={value}"));
+                out.extend(pairs);
             }
         }
     }

@@ -1,0 +1,11 @@
+//! End to end: the real Worker in workerd, the real backend, the real PostgreSQL.
+#![expect(missing_docs, reason = "a test binary has no readers of its interface")]
+
+mod capture;
+mod dead_letters;
+mod delivery;
+mod dev;
+mod faults;
+mod replay;
+mod scene;
+mod trust;
