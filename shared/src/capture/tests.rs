@@ -102,7 +102,7 @@ impl Case {
 }
 
 fn details(event: &Event) -> Value {
-    event.details.as_ref().map(|details| details.value()).unwrap_or_default()
+    event.details.as_ref().map(crate::event::JsonText::value).unwrap_or_default()
 }
 
 fn changed(event: &Event) -> Value {

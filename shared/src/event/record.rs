@@ -21,6 +21,7 @@ use super::{
     EventId, JsonText, Outcome, Place, Quality, RequestFacts, RetentionClass, Severity, TenantId, Timestamp,
     Trust,
 };
+use crate::batch::MAX_TEXT_LEN;
 use crate::leaf::{Field, FieldKind, Opening, Seed, Tag};
 
 /// Why an opening is not an event.
@@ -68,10 +69,11 @@ impl Event {
     /// Reads an event out of an opening.
     ///
     /// # Errors
-    /// [`EventError`] names the first field or part that is missing or malformed. Text with a NUL is malformed: the
-    /// store could not hold it.
+    /// [`EventError`] names the first field or part that is missing or malformed. Text with a NUL, or over
+    /// [`MAX_TEXT_LEN`] bytes, is malformed: the store could not hold it.
     pub fn from_opening(opening: &Opening) -> Result<Self, EventError> {
-        let structure = opening.field(Tag::STRUCTURE).ok_or(EventError::Missing("structure"))?;
+        let structure = field_of(opening, Tag::STRUCTURE, FieldKind::Record, "structure")?
+            .ok_or(EventError::Missing("structure"))?;
         let structure = Parts::parse("structure", &structure.value)?;
         let entity = match structure.text(9, "entity type")? {
             Some(kind) => {
@@ -84,7 +86,10 @@ impl Event {
             }
             None => None,
         };
-        let changes = match (structure.byte(10, "change quality")?, opening.field(Tag::CHANGES)) {
+        let changes = match (
+            structure.byte(10, "change quality")?,
+            field_of(opening, Tag::CHANGES, FieldKind::Json, "changes")?,
+        ) {
             (Some(quality), Some(field)) => Some(ChangeSet {
                 quality: Quality::from_byte(quality).ok_or_else(|| malformed("change quality", quality))?,
                 fields: json_text(field, "changes")?,
@@ -145,7 +150,7 @@ impl Event {
                 session: field_text(opening, Tag::SESSION, "session")?,
                 place: read_place(opening)?,
             },
-            details: match opening.field(Tag::DETAILS) {
+            details: match field_of(opening, Tag::DETAILS, FieldKind::Json, "details")? {
                 Some(field) => Some(json_text(field, "details")?),
                 None => None,
             },
@@ -276,8 +281,31 @@ fn json_text(field: &Field, part: &'static str) -> Result<JsonText, EventError> 
     JsonText::try_from(utf8(&field.value, part)?).map_err(|error| malformed(part, error))
 }
 
+/// The field with this tag, which must be of this kind.
+fn field_of<'o>(
+    opening: &'o Opening,
+    tag: Tag,
+    kind: FieldKind,
+    part: &'static str,
+) -> Result<Option<&'o Field>, EventError> {
+    match opening.field(tag) {
+        Some(field) if field.kind != kind => {
+            Err(malformed(part, format_args!("its type is {:?}", field.kind)))
+        }
+        field => Ok(field),
+    }
+}
+
 fn field_text(opening: &Opening, tag: Tag, part: &'static str) -> Result<Option<String>, EventError> {
-    opening.field(tag).map(|field| utf8(&field.value, part)).transpose()
+    field_of(opening, tag, FieldKind::Text, part)?.map(|field| short_text(&field.value, part)).transpose()
+}
+
+/// A text that an index can hold.
+fn short_text(bytes: &[u8], part: &'static str) -> Result<String, EventError> {
+    if bytes.len() > MAX_TEXT_LEN {
+        return Err(malformed(part, format_args!("{} bytes, over the limit of {MAX_TEXT_LEN}", bytes.len())));
+    }
+    utf8(bytes, part)
 }
 
 fn utf8(bytes: &[u8], part: &'static str) -> Result<String, EventError> {
@@ -318,7 +346,7 @@ struct Parts<'a>(Vec<(u8, &'a [u8])>);
 
 impl<'a> Parts<'a> {
     fn of(opening: &'a Opening, tag: Tag, name: &'static str) -> Result<Self, EventError> {
-        match opening.field(tag) {
+        match field_of(opening, tag, FieldKind::Record, name)? {
             Some(field) => Self::parse(name, &field.value),
             None => Ok(Self::default()),
         }
@@ -344,7 +372,7 @@ impl<'a> Parts<'a> {
     }
 
     fn text(&self, number: u8, part: &'static str) -> Result<Option<String>, EventError> {
-        self.get(number).map(|value| utf8(value, part)).transpose()
+        self.get(number).map(|value| short_text(value, part)).transpose()
     }
 
     fn need_text(&self, number: u8, part: &'static str) -> Result<String, EventError> {

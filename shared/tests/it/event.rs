@@ -172,6 +172,39 @@ fn a_malformed_part_is_named() {
 }
 
 #[test]
+fn a_field_of_another_type_is_refused() {
+    for (tag, kind, name) in [
+        (Tag::STRUCTURE, FieldKind::Json, "structure"),
+        (Tag::ACTOR, FieldKind::Text, "actor"),
+        (Tag::IP, FieldKind::Json, "ip"),
+        (Tag::DETAILS, FieldKind::Text, "details"),
+        (Tag::CHANGES, FieldKind::Record, "changes"),
+    ] {
+        let opening = opening();
+        let mut fields = opening.fields().to_vec();
+        fields.iter_mut().filter(|field| field.tag == tag).for_each(|field| field.kind = kind);
+        let message = refusal(&Opening::new(*opening.seed(), fields));
+        assert!(message.starts_with(&format!("{name} is malformed: its type is")), "{message}");
+    }
+}
+
+#[test]
+fn text_that_no_index_could_hold_is_refused() {
+    let longest = "a".repeat(shared::batch::MAX_TEXT_LEN);
+    assert!(Event::from_opening(&with(Tag::SESSION, Some(longest.clone().into_bytes()))).is_ok());
+    let over = format!("{longest}a").into_bytes();
+    assert!(refusal(&with(Tag::SESSION, Some(over.clone()))).contains("over the limit"));
+    assert!(refusal(&with_part(Tag::TARGET, 1, Some(&over))).contains("over the limit"));
+}
+
+#[test]
+fn parts_of_a_record_out_of_order_or_repeated_are_refused() {
+    for record in [&[2, 0, 1, b'a', 1, 0, 1, b'b'][..], &[1, 0, 1, b'a', 1, 0, 1, b'b']] {
+        assert!(refusal(&with(Tag::TARGET, Some(record.to_vec()))).contains("out of order"));
+    }
+}
+
+#[test]
 fn text_with_a_nul_is_refused_everywhere() {
     for tag in [Tag::USER_AGENT, Tag::SESSION, Tag::DETAILS] {
         assert!(refusal(&with(tag, Some(b"\"a\0\"".to_vec()))).contains("is malformed"));
