@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The backend of the audit trail: receives signed batches, stores and sequences them, and answers readers.
+//!
+//! The modules follow a batch: [`receive`] believes and examines it, [`store`] keeps it, [`ledger`] puts it into the
+//! tenant's Merkle log, [`api`] shows it. [`serve`] starts all of it; [`command`] is everything else an operator does.
+
+pub mod api;
+pub mod auth;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod ledger;
+pub mod postgres;
+pub mod receive;
+pub mod serve;
+pub mod store;
+pub mod telemetry;
+pub mod view;

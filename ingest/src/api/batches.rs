@@ -1,0 +1,117 @@
+//! `POST /v1/batches`: framed batches in, one answer for each out, in their order.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use shared::batch::{CONTENT_TYPE, unframe};
+use shared::problem::Problem;
+
+use super::{Answer, Shared};
+use crate::receive::Receipt;
+
+pub(super) async fn receive(state: Shared, request: Request) -> Result<Response, Answer> {
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    if content_type.map(str::trim) != Some(CONTENT_TYPE) {
+        return Err(Answer(
+            Problem::new(415, "unsupported-media-type", "The media type is not supported")
+                .detail(format_args!("send {CONTENT_TYPE}")),
+        ));
+    }
+    let bytes = read(request.into_body(), state.http.max_request_bytes).await?;
+    let frames = unframe(&bytes).map_err(|error| {
+        Answer(Problem::new(400, "unreadable-request", "The request is not framed batches").detail(error))
+    })?;
+    // All are queued before the first is waited for, so that one request is one transaction.
+    let mut accepted = Vec::with_capacity(frames.len());
+    for framed in frames {
+        accepted.push(state.receiver.accept(framed).await);
+    }
+    let mut statuses = Vec::with_capacity(accepted.len());
+    let mut items = Vec::with_capacity(accepted.len());
+    for batch in accepted {
+        let (status, item) = match batch.receipt().await {
+            Ok(receipt) => (200, stored(&receipt)),
+            Err(problem) => {
+                metrics::counter!("edgetrail_refused_batches_total", "status" => problem.status.to_string())
+                    .increment(1);
+                (problem.status, json!({"status": problem.status, "problem": problem}))
+            }
+        };
+        statuses.push(status);
+        items.push(item);
+    }
+    let status = overall(&statuses);
+    let mut response = (status, Json(items)).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+    }
+    Ok(response)
+}
+
+fn stored(receipt: &Receipt) -> Value {
+    let quarantined: Vec<Value> = receipt
+        .quarantined
+        .iter()
+        .map(|(position, reason)| json!({"position": position, "reason": reason}))
+        .collect();
+    json!({
+        "status": 200,
+        "stream": receipt.stream,
+        "seq": receipt.seq,
+        "stored": receipt.stored,
+        "quarantined": quarantined,
+        "duplicate": receipt.duplicate,
+    })
+}
+
+/// 200 if any batch was taken; what all of them got if they got the same; else 207.
+fn overall(statuses: &[u16]) -> StatusCode {
+    let first = statuses.first().copied().unwrap_or(200);
+    let status = if statuses.contains(&200) {
+        200
+    } else if statuses.iter().all(|status| *status == first) {
+        first
+    } else {
+        207
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::MULTI_STATUS)
+}
+
+/// The body, counted while it arrives: a wrong or missing Content-Length changes nothing.
+async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
+    let mut bytes = Vec::new();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Answer(Problem::new(400, "cut-request", "The request ended early")))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(Answer(
+                Problem::new(413, "request-too-large", "The request is over the limit of bytes").limit(limit),
+            ));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::overall;
+
+    #[test]
+    fn one_status_stands_for_all_batches() {
+        for (statuses, status) in
+            [(&[200, 200][..], 200), (&[401, 200], 200), (&[401, 401], 401), (&[401, 503], 207)]
+        {
+            assert_eq!(overall(statuses).as_u16(), status, "{statuses:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `GET /v1/logs` and `GET /log/{log_id}/…`: the logs as any transparency log client reads them
+//! (c2sp.org/tlog-tiles).
+
+use axum::Json;
+use axum::extract::{FromRequestParts as _, Path, Request};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use shared::tree::{TILE_WIDTH, TileRef};
+
+use super::reader::Reader;
+use super::{Answer, Shared};
+use crate::ledger::{key, tiles};
+use crate::store::log;
+
+/// The reader's logs, so that a log can be found without its name being guessable.
+pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
+    let logs = log::list(&state.store, Some(reader.tenant.as_str())).await?;
+    let items: Vec<Value> = logs
+        .iter()
+        .map(|log| {
+            json!({
+                "log_id": log.log_id,
+                "year": log.year,
+                "origin": log.origin,
+                "size": log.size,
+                "verifier_key": key::verifier(&log.origin, &log.public_key).map(|key| key.to_string()),
+            })
+        })
+        .collect();
+    Ok(Json(json!({"logs": items})))
+}
+
+pub(super) async fn checkpoint(state: Shared, Path(log_id): Path<String>) -> Result<Response, Answer> {
+    let (_, checkpoint) =
+        log::published(&state.store, &log_id).await?.ok_or_else(|| Answer::not_found("no such log"))?;
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, checkpoint.note).into_response())
+}
+
+pub(super) async fn tile(
+    state: Shared,
+    Path((log_id, path)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Answer> {
+    let missing = || Answer::not_found("no checkpoint covers this tile");
+    let reader = if state.log.public {
+        None
+    } else {
+        let (mut parts, _) = request.into_parts();
+        Some(Reader::from_request_parts(&mut parts, &state.0).await?)
+    };
+    let tile: TileRef = format!("tile/{path}")
+        .parse()
+        .map_err(|error: shared::tree::TileError| Answer::not_found(&error.to_string()))?;
+    let (tenant, checkpoint) = log::published(&state.store, &log_id).await?.ok_or_else(missing)?;
+    if reader.is_some_and(|reader| reader.tenant.as_str() != tenant) {
+        return Err(missing());
+    }
+    let size = u64::try_from(checkpoint.size).unwrap_or(0);
+    let bytes = tiles::read(&state.store, &log_id, tile, size).await?.ok_or_else(missing)?;
+    let full = u64::from(tile.width) == TILE_WIDTH;
+    let cache = match (full, state.log.public) {
+        (true, true) => "public, max-age=31536000, immutable",
+        (true, false) => "private, max-age=31536000, immutable",
+        (false, _) => "no-cache",
+    };
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, cache)];
+    Ok((headers, bytes).into_response())
+}

@@ -1,0 +1,45 @@
+//! HTTP: one file per endpoint, and [`router`] as their table of contents.
+
+mod batches;
+mod events;
+mod health;
+mod log;
+mod problem;
+mod quarantine;
+mod reader;
+mod router;
+
+pub use problem::Answer;
+pub use router::router;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::clock::Clock;
+use crate::config::{Http, Log};
+use crate::ledger::sequencer::Sequencer;
+use crate::receive::Receiver;
+use crate::store::Store;
+
+/// What endpoints work with.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The store.
+    pub store: Store,
+    /// The way of batches.
+    pub receiver: Receiver,
+    /// For its health.
+    pub sequencer: Sequencer,
+    /// What was counted.
+    pub metrics: PrometheusHandle,
+    /// The time.
+    pub clock: Clock,
+    /// Limits of requests.
+    pub http: Http,
+    /// Whether tiles are public.
+    pub log: Log,
+}
+
+/// The state as handlers share it.
+pub type Shared = axum::extract::State<Arc<State>>;

@@ -1,0 +1,180 @@
+//! What an operator types.
+
+mod keys;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use shared::event::TenantId;
+use shared::note::{KeyError, KeyName, VerifierKey};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::auth::Role;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, Environment};
+use crate::postgres::Neighbour;
+use crate::serve::{Backend, Database, ServeError};
+use crate::store::StoreError;
+use crate::telemetry;
+
+/// The audit trail's backend.
+#[derive(Debug, Parser)]
+#[command(name = "edgetrail", version)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, env = "EDGETRAIL_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receives, stores, sequences and answers until it is told to stop.
+    Serve,
+    /// Brings the database's schema up to date.
+    Migrate,
+    /// Reads and checks the configuration.
+    CheckConfig,
+    /// Keys that read.
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
+    /// Keys of producers.
+    #[command(subcommand)]
+    Signer(SignerCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ApiKeyCommand {
+    /// Makes a key and prints it, once.
+    New {
+        /// Whose events it reads.
+        #[arg(long)]
+        tenant: TenantId,
+        /// What it is for.
+        #[arg(long)]
+        name: String,
+        /// What it may do.
+        #[arg(long)]
+        role: Role,
+    },
+    /// Revokes a key.
+    Revoke {
+        /// The part of the key between the underscores.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SignerCommand {
+    /// Makes a key pair, registers the public key and prints the private one, once.
+    New {
+        /// The key's name, such as edge/dev.
+        #[arg(long, value_parser = key_name)]
+        name: KeyName,
+        /// A tenant it may sign for; repeat for more.
+        #[arg(long = "tenant", required = true)]
+        tenants: Vec<TenantId>,
+    },
+    /// Registers a public key.
+    Add {
+        /// name+id+base64.
+        #[arg(long)]
+        key: VerifierKey,
+        /// A tenant it may sign for; repeat for more.
+        #[arg(long = "tenant", required = true)]
+        tenants: Vec<TenantId>,
+    },
+    /// Revokes a key.
+    Revoke {
+        /// Its name.
+        #[arg(value_parser = key_name)]
+        name: KeyName,
+        /// Its id, eight hex digits.
+        id: String,
+    },
+}
+
+fn key_name(text: &str) -> Result<KeyName, KeyError> {
+    KeyName::try_from(text.to_owned())
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It was typed wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The backend or its database.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing to revoke.
+    #[error("there is no such key, or it was revoked before")]
+    NoSuchKey,
+    /// The terminal or a signal.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl CommandError {
+    /// 2 for what the operator has to change, 1 for what failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// [`CommandError`] in one line.
+pub async fn run(cli: Cli) -> Result<(), CommandError> {
+    let config = Config::load(cli.config.as_deref(), &Environment::of_process())?;
+    match cli.command {
+        Command::Serve => serve(config).await,
+        Command::CheckConfig => print("configuration: ok"),
+        Command::Migrate => {
+            let database = Database::open(&config, Neighbour::Join).await?;
+            let oldest =
+                crate::store::partitions::ensure(&database.store, Clock::system().now().to_utc()).await;
+            database.close().await;
+            oldest?;
+            print("schema: up to date")
+        }
+        Command::ApiKey(command) => keys::api_key(&config, command).await,
+        Command::Signer(command) => keys::signer(&config, command).await,
+    }
+}
+
+async fn serve(config: Config) -> Result<(), CommandError> {
+    telemetry::start_logging();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let backend = Backend::start(config, Clock::system()).await?;
+    print(&format!("edgetrail: listening on http://{}", backend.address))?;
+    let told = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    backend.run(told).await;
+    Ok(())
+}
+
+/// A line on stdout, out at once also when it is a pipe.
+fn print(line: &str) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! The configuration: a TOML file, overlaid by `EDGETRAIL__SECTION__KEY`, with `DATABASE_URL` as everybody spells it.
+//!
+//! Everything is read and checked before anything runs. Unknown keys are refused, every error names its key, and no
+//! error shows a secret.
+
+mod reader;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared::batch::MAX_REQUEST_LEN;
+use shared::event::TenantId;
+use shared::note::{KeyName, VerifierKey};
+
+use crate::auth::Role;
+use reader::Reader;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read or is not TOML.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// One key is wrong.
+    #[error("{key}: {reason}")]
+    Key {
+        /// The key with its section, such as `http.listen`.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The listener.
+    pub http: Http,
+    /// The store.
+    pub database: Database,
+    /// The Merkle logs.
+    pub log: Log,
+    /// Signing keys that are registered at start.
+    pub signers: Vec<Signer>,
+    /// API keys that are registered at start.
+    pub api_keys: Vec<ApiKey>,
+}
+
+/// Section `http`.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The largest request body in bytes.
+    pub max_request_bytes: usize,
+    /// How long a request may take.
+    pub timeout: Duration,
+}
+
+/// Section `database`.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// A PostgreSQL of the operator's; without it a private one is started.
+    pub url: Option<DatabaseUrl>,
+    /// Where the private one keeps its files.
+    pub data_dir: PathBuf,
+    /// Connections of the pool.
+    pub max_connections: u32,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The host part of log origins, such as `audit.example.com`.
+    pub origin: KeyName,
+    /// The Ed25519 key that signs checkpoints; made at first start.
+    pub key_file: PathBuf,
+    /// How often pending entries are sequenced.
+    pub interval: Duration,
+    /// Whether tiles are served without a key. Checkpoints always are.
+    pub public: bool,
+}
+
+/// An entry of `signers`.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    /// The public key.
+    pub key: VerifierKey,
+    /// The tenants it may sign for.
+    pub tenants: Vec<TenantId>,
+}
+
+/// An entry of `api_keys`.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// The part of the key between the underscores.
+    pub id: String,
+    /// Whose events it reads.
+    pub tenant: TenantId,
+    /// What it may do.
+    pub role: Role,
+    /// SHA-256 of the key's whole text.
+    pub sha256: [u8; 32],
+}
+
+/// A connection URL. It may hold a password, so it is never shown.
+#[derive(Clone)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL itself, for connecting.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
+    }
+}
+
+/// Where keys come from beside the file.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// Variables, `EDGETRAIL__…` and `DATABASE_URL` among them.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Environment {
+    /// The process's own. Variables that are not UTF-8 are none of ours.
+    pub fn of_process() -> Self {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { variables: std::env::vars_os().filter_map(utf8).collect() }
+    }
+}
+
+impl Config {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file or the key.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut sources = config::Config::builder();
+        if let Some(path) = file {
+            let at_file = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+            let text = std::fs::read_to_string(path).map_err(|error| at_file(error.to_string()))?;
+            let source = config::File::from_str(&text, config::FileFormat::Toml);
+            // Parsed by itself first, so that a syntax error is told apart from a bad key and shows its line.
+            config::Config::builder()
+                .add_source(source.clone())
+                .build()
+                .map_err(|error| at_file(one_line(&error.to_string())))?;
+            sources = sources.add_source(source);
+        }
+        let named = |name: &str| {
+            environment
+                .variables
+                .iter()
+                .find(|(key, value)| key == name && !value.is_empty())
+                .map(|(_, value)| value.clone())
+        };
+        let overlay = environment
+            .variables
+            .iter()
+            .filter(|(name, _)| name.starts_with("EDGETRAIL__"))
+            .cloned()
+            .collect();
+        let built = sources
+            .add_source(
+                config::Environment::with_prefix("EDGETRAIL")
+                    .prefix_separator("__")
+                    .separator("__")
+                    .source(Some(overlay)),
+            )
+            .build()
+            .map_err(|error| ConfigError::key("environment", one_line(&error.to_string())))?;
+        Self::read(Reader::new(built), named("DATABASE_URL"))
+    }
+
+    fn read(mut keys: Reader, database_url: Option<String>) -> Result<Self, ConfigError> {
+        let http = Http {
+            listen: keys.parsed("http.listen", "127.0.0.1:9200", |text| {
+                text.parse().map_err(|_| format!("{text:?} is not an address such as 127.0.0.1:9200"))
+            })?,
+            max_request_bytes: keys.or("http.max_request_bytes", MAX_REQUEST_LEN)?,
+            timeout: Duration::from_millis(keys.or("http.timeout_ms", 30_000)?),
+        };
+        if http.max_request_bytes == 0 || http.timeout.is_zero() {
+            let key = if http.timeout.is_zero() { "http.timeout_ms" } else { "http.max_request_bytes" };
+            return Err(ConfigError::key(key, "must be above 0"));
+        }
+        let database = Database {
+            url: keys.optional::<String>("database.url")?.or(database_url).map(checked_url).transpose()?,
+            data_dir: keys.or("database.data_dir", PathBuf::from(".edgetrail/pg"))?,
+            max_connections: keys.or("database.max_connections", 10)?,
+        };
+        // The sequencer, the writer and a reader each hold one connection at the same time.
+        if !(3..=1000).contains(&database.max_connections) {
+            return Err(ConfigError::key("database.max_connections", "must be 3 to 1000"));
+        }
+        let interval: u64 = keys.or("log.interval_ms", 250)?;
+        if !(1..=60_000).contains(&interval) {
+            return Err(ConfigError::key("log.interval_ms", "must be 1 to 60000"));
+        }
+        let beside_data = database.data_dir.with_file_name("log.key");
+        let log = Log {
+            origin: keys.parsed("log.origin", "localhost", parse_origin)?,
+            key_file: keys.or("log.key_file", beside_data)?,
+            interval: Duration::from_millis(interval),
+            public: keys.or("log.public", false)?,
+        };
+        let signers = entries::<SignerEntry, _>(&mut keys, "signers", SignerEntry::check)?;
+        let api_keys = entries::<ApiKeyEntry, _>(&mut keys, "api_keys", ApiKeyEntry::check)?;
+        keys.finish()?;
+        Ok(Self { http, database, log, signers, api_keys })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignerEntry {
+    key: String,
+    tenants: Vec<String>,
+}
+
+impl SignerEntry {
+    fn check(self) -> Result<Signer, (&'static str, String)> {
+        let tenants: Vec<TenantId> = self
+            .tenants
+            .iter()
+            .map(|tenant| tenant.parse::<TenantId>())
+            .collect::<Result<_, _>>()
+            .map_err(|error| ("tenants", error.to_string()))?;
+        if tenants.is_empty() {
+            return Err(("tenants", "names no tenant".to_owned()));
+        }
+        Ok(Signer {
+            key: self.key.parse::<VerifierKey>().map_err(|error| ("key", error.to_string()))?,
+            tenants,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiKeyEntry {
+    id: String,
+    tenant: String,
+    role: String,
+    sha256: String,
+}
+
+impl ApiKeyEntry {
+    fn check(self) -> Result<ApiKey, (&'static str, String)> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if !(1..=32).contains(&self.id.len()) || !self.id.bytes().all(plain) {
+            return Err(("id", "is not 1 to 32 of a-z and 0-9".to_owned()));
+        }
+        let mut sha256 = [0; 32];
+        hex::decode_to_slice(&self.sha256, &mut sha256)
+            .map_err(|_| ("sha256", "is not 32 bytes in hex".to_owned()))?;
+        Ok(ApiKey {
+            tenant: self.tenant.parse::<TenantId>().map_err(|error| ("tenant", error.to_string()))?,
+            role: self.role.parse::<Role>().map_err(|error| ("role", error))?,
+            id: self.id,
+            sha256,
+        })
+    }
+}
+
+fn entries<E: for<'de> Deserialize<'de>, T>(
+    keys: &mut Reader,
+    section: &'static str,
+    check: impl Fn(E) -> Result<T, (&'static str, String)>,
+) -> Result<Vec<T>, ConfigError> {
+    keys.or(section, Vec::<E>::new())?
+        .into_iter()
+        .enumerate()
+        .map(|(at, entry)| {
+            check(entry).map_err(|(key, reason)| ConfigError::key(&format!("{section}[{at}].{key}"), reason))
+        })
+        .collect()
+}
+
+fn parse_origin(text: &str) -> Result<KeyName, String> {
+    // `/log/` and 32 hex digits follow, and a key's name ends at 200 bytes.
+    if text.len() > 160 || text.contains('/') {
+        return Err("is not a host of at most 160 bytes".to_owned());
+    }
+    KeyName::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn checked_url(url: String) -> Result<DatabaseUrl, ConfigError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        Ok(DatabaseUrl(url))
+    } else {
+        Err(ConfigError::key("database.url", "does not begin with postgres:// (its value is not shown)"))
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let file = dir.path().join("edgetrail.toml");
+        std::fs::write(&file, toml).expect("written");
+        let environment = Environment {
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        };
+        Config::load(Some(&file), &environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = load("", &[]).expect("valid");
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:9200");
+        assert_eq!(config.http.max_request_bytes, MAX_REQUEST_LEN);
+        assert_eq!(config.log.key_file, Path::new(".edgetrail/log.key"));
+        assert!(config.database.url.is_none());
+    }
+
+    #[test]
+    fn the_environment_overlays_the_file() {
+        let config = load(
+            "[http]\nlisten = '127.0.0.1:1'\n[log]\npublic = false",
+            &[
+                ("EDGETRAIL__HTTP__LISTEN", "127.0.0.1:2"),
+                ("EDGETRAIL__LOG__PUBLIC", "true"),
+                ("EDGETRAIL__LOG__INTERVAL_MS", "10"),
+                ("DATABASE_URL", "postgres://u:secret@h/d"),
+            ],
+        )
+        .expect("valid");
+        assert_eq!(config.http.listen.port(), 2);
+        assert!(config.log.public);
+        assert_eq!(config.log.interval, Duration::from_millis(10));
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn every_error_names_its_key() {
+        let cases = [
+            ("[http]\nlisten = 'nowhere'", "http.listen: "),
+            ("[http]\nlissten = 'x'", "http.lissten: unknown key"),
+            ("[htpt]\nlisten = 'x'", "htpt.listen: unknown key"),
+            ("surprise = 1", "surprise: unknown key"),
+            ("[http]\nmax_request_bytes = 'many'", "http.max_request_bytes: "),
+            ("[log]\ninterval_ms = 0", "log.interval_ms: "),
+            ("[log]\norigin = 'a b'", "log.origin: "),
+            ("[database]\nmax_connections = 1", "database.max_connections: "),
+            ("[database]\nurl = 'mysql://u:secret@h'", "database.url: "),
+            ("[[signers]]\nkey = 'x'\ntenants = ['demo']", "signers[0].key: "),
+            ("[[signers]]\nkeys = 'x'", "signers: "),
+            ("[[api_keys]]\nid='a'\ntenant='T'\nrole='admin'\nsha256=''", "api_keys[0].sha256: "),
+        ];
+        for (toml, start) in cases {
+            let error = load(toml, &[]).expect_err(toml);
+            assert!(error.starts_with(start), "{toml:?} gave {error:?}");
+            assert!(!error.contains("secret"), "{error:?} shows a secret");
+            assert!(!error.contains('\n'), "{error:?} has several lines");
+        }
+    }
+}

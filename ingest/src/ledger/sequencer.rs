@@ -1,0 +1,289 @@
+//! Sequencing: a transaction of its own, after the insert, that gives pending entries their indexes and signs a head.
+//!
+//! The lock of the log's row is the only fence. Several processes may run this at once: the others wait or step aside.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chrono::Datelike as _;
+use sha2::{Digest as _, Sha256};
+use shared::event::{RetentionClass, Timestamp};
+use shared::leaf::{self, ENTRY_LEN, Hash};
+use shared::note::{Checkpoint, KeyName};
+use shared::tree::{CompactRange, TILE_WIDTH, leaf_hash};
+use sqlx::PgConnection;
+use tokio::sync::{Notify, watch};
+
+use super::key::LogKey;
+use crate::clock::{Clock, random};
+use crate::store::log::{self, CheckpointRow, LogRow, Round, Tile};
+use crate::store::{Store, StoreError};
+
+/// Batches in one round: at 100 events each 25,000 leaves, where the measured rate levels off.
+const ROUND_BATCHES: i64 = 250;
+const SUCCESSION_DOMAIN: &[u8] = b"audit/succession/v1\0";
+
+/// Why a log was not advanced.
+#[derive(Debug, thiserror::Error)]
+pub enum SequenceError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored tree is not the one that was signed.
+    #[error("log {0} does not match its last signed checkpoint; nothing is signed on top of it")]
+    Diverged(String),
+    /// The log was opened under another key.
+    #[error("log {0} was opened with another key than log.key_file holds")]
+    OtherKey(String),
+}
+
+/// The sequencer of an installation.
+#[derive(Debug, Clone)]
+pub struct Sequencer {
+    store: Store,
+    key: LogKey,
+    host: KeyName,
+    clock: Clock,
+    healthy: Arc<AtomicBool>,
+}
+
+impl Sequencer {
+    /// A sequencer that signs with this key, under origins of this host.
+    pub fn new(store: Store, key: LogKey, host: KeyName, clock: Clock) -> Self {
+        Self { store, key, host, clock, healthy: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Whether the last pass went through.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Checks every log against its last signed head. A log that fails is not sequenced: see [`Self::round`].
+    ///
+    /// # Errors
+    /// The first log that fails, or the store.
+    pub async fn check(&self) -> Result<(), SequenceError> {
+        let mut transaction = self.store.begin().await?;
+        for log in log::list(&self.store, None).await? {
+            self.trusted_range(&mut transaction, &log).await?;
+        }
+        Ok(())
+    }
+
+    /// Sequences until told to stop, and once more then.
+    pub async fn run(self, interval: Duration, stored: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let stopping = tokio::select! {
+                () = tokio::time::sleep(interval) => false,
+                // The pause between rounds is what makes rounds large.
+                () = async { stored.notified().await; tokio::time::sleep(interval / 4).await } => false,
+                _ = stop.wait_for(|stop| *stop) => true,
+            };
+            self.pass().await;
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// One pass over all tenants with pending entries.
+    pub async fn pass(&self) {
+        let mut healthy = true;
+        match log::tenants_with_pending(&self.store).await {
+            Ok(tenants) => {
+                for tenant in tenants {
+                    if let Err(error) = self.drain(&tenant).await {
+                        healthy = false;
+                        tracing::error!(%error, tenant, "a log was not advanced");
+                        metrics::counter!("edgetrail_sequencer_failures_total").increment(1);
+                    }
+                }
+            }
+            Err(error) => {
+                healthy = false;
+                tracing::warn!(%error, "the sequencer cannot read the store");
+            }
+        }
+        self.healthy.store(healthy, Ordering::Release);
+        metrics::gauge!("edgetrail_sequencer_healthy").set(if healthy { 1.0 } else { 0.0 });
+        if let Ok((entries, oldest)) = log::backlog(&self.store).await {
+            let now = self.clock.now().to_utc();
+            let age = oldest.map_or(0, |at| (now - at).num_milliseconds().max(0));
+            metrics::gauge!("edgetrail_sequencer_pending_entries").set(entries as f64);
+            metrics::gauge!("edgetrail_sequencer_lag_seconds").set(age as f64 / 1000.0);
+        }
+    }
+
+    async fn drain(&self, tenant: &str) -> Result<(), SequenceError> {
+        loop {
+            let mut transaction = self.store.begin().await?;
+            if !log::try_lead(&mut transaction, tenant).await? {
+                return Ok(());
+            }
+            let taken = self.round(&mut transaction, tenant).await?;
+            crate::store::commit(transaction).await?;
+            if taken < usize::try_from(ROUND_BATCHES).unwrap_or(usize::MAX) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One round for one tenant, in a transaction that the caller commits. Gives the number of batches taken.
+    ///
+    /// # Errors
+    /// [`SequenceError`]; the transaction must be rolled back then.
+    pub async fn round(&self, connection: &mut PgConnection, tenant: &str) -> Result<usize, SequenceError> {
+        let now = self.clock.now();
+        let (log, succession) = self.current_log(connection, tenant, now).await?;
+        let mut range = self.trusted_range(connection, &log).await?;
+        let pending = log::take_pending(connection, tenant, ROUND_BATCHES).await?;
+        if pending.is_empty() && succession.is_none() {
+            return Ok(0);
+        }
+        let taken = pending.len();
+        let mut next = log.size;
+        let mut rounds = Vec::with_capacity(taken + 1);
+        let runs = succession
+            .map(|entry| (None, entry))
+            .into_iter()
+            .chain(pending.into_iter().map(|run| (Some(run.batch_id), run.entries)));
+        for (batch_id, entries) in runs {
+            let first_index = next;
+            next += i64::try_from(entries.len() / ENTRY_LEN).expect("at most 100");
+            rounds.push(Round { first_index, batch_id, entries });
+        }
+        let leaves: Vec<Hash> =
+            rounds.iter().flat_map(|round| round.entries.chunks_exact(ENTRY_LEN).map(leaf_hash)).collect();
+        let tiles = self.full_tiles(connection, &log, &leaves).await?;
+        for leaf in &leaves {
+            range.append(*leaf);
+        }
+        let origin =
+            KeyName::try_from(log.origin.clone()).map_err(|_| StoreError::Damaged("origin of a log"))?;
+        let root = range.root();
+        let checkpoint = Checkpoint { origin: log.origin.clone(), size: range.size(), root };
+        let row =
+            CheckpointRow { size: next, root: root.to_vec(), note: self.key.sign(&checkpoint, &origin) };
+        log::insert_rounds(connection, &log, &rounds).await?;
+        if !tiles.is_empty() {
+            log::insert_tiles(connection, &log.log_id, &tiles).await?;
+        }
+        let old_size = log.size;
+        let log = LogRow { peaks: range.peaks().concat(), ..log };
+        log::advance(connection, &log, old_size, &row, now.to_utc()).await?;
+        metrics::counter!("edgetrail_log_entries_total").increment(leaves.len() as u64);
+        Ok(taken)
+    }
+
+    /// The log of the tenant and year, locked. A fresh one of a later year comes with its first entry.
+    async fn current_log(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &str,
+        now: Timestamp,
+    ) -> Result<(LogRow, Option<Vec<u8>>), SequenceError> {
+        let year = now.to_utc().year();
+        let newest = log::lock_newest(connection, tenant).await?;
+        // A clock that runs behind does not reopen an old year.
+        if let Some(log) = newest.as_ref().filter(|log| log.year >= year) {
+            return Ok((log.clone(), None));
+        }
+        let succession = match &newest {
+            Some(old) => {
+                self.trusted_range(connection, old).await?;
+                log::newest_checkpoint(connection, &old.log_id).await?
+            }
+            None => None,
+        };
+        let log_id = hex::encode(random::<16>());
+        let fresh = LogRow {
+            origin: format!("{}/log/{log_id}", self.host),
+            log_id,
+            tenant_id: tenant.to_owned(),
+            year,
+            public_key: self.key.public().to_vec(),
+            size: 0,
+            peaks: Vec::new(),
+        };
+        let previous = newest.as_ref().map(|old| old.log_id.as_str());
+        log::open(connection, &fresh, previous).await?;
+        // Another process may have opened it first; then that one stands.
+        let log = log::lock_newest(connection, tenant)
+            .await?
+            .ok_or(StoreError::Damaged("log that was just opened"))?;
+        let entry = succession.filter(|_| log.size == 0).map(|last| {
+            let mut hash = Sha256::new();
+            hash.update(SUCCESSION_DOMAIN);
+            hash.update(&last.note);
+            leaf::entry(RetentionClass::Permanent, now.millis(), &hash.finalize().into()).to_vec()
+        });
+        Ok((log, entry))
+    }
+
+    /// The tree of a log, if it is the one its last checkpoint signs.
+    async fn trusted_range(
+        &self,
+        connection: &mut PgConnection,
+        log: &LogRow,
+    ) -> Result<CompactRange, SequenceError> {
+        let diverged = || {
+            metrics::counter!("edgetrail_log_diverged_total").increment(1);
+            SequenceError::Diverged(log.log_id.clone())
+        };
+        if log.public_key != self.key.public() {
+            return Err(SequenceError::OtherKey(log.log_id.clone()));
+        }
+        let (peaks, rest) = log.peaks.as_chunks::<32>();
+        let size = u64::try_from(log.size).map_err(|_| diverged())?;
+        let range = CompactRange::from_parts(size, peaks.to_vec())
+            .filter(|_| rest.is_empty())
+            .ok_or_else(diverged)?;
+        match log::newest_checkpoint(connection, &log.log_id).await? {
+            Some(signed) if signed.size == log.size && signed.root == range.root() => Ok(range),
+            None if size == 0 => Ok(range),
+            _ => Err(diverged()),
+        }
+    }
+
+    /// The tiles that new leaves complete, on every level.
+    async fn full_tiles(
+        &self,
+        connection: &mut PgConnection,
+        log: &LogRow,
+        leaves: &[Hash],
+    ) -> Result<Vec<Tile>, StoreError> {
+        let width = i64::try_from(TILE_WIDTH).expect("256");
+        let mut tiles = Vec::new();
+        let mut level = 0_i16;
+        // Of the current level: how many hashes were there before, and the new ones.
+        let mut old = log.size;
+        let mut new: Vec<Hash> = leaves.to_vec();
+        while old / width < (old + new.len() as i64) / width {
+            let start = old - old % width;
+            let mut hashes = if start == old {
+                Vec::new()
+            } else if level == 0 {
+                super::tiles::leaf_hashes(connection, &log.log_id, start, old).await?
+            } else {
+                super::tiles::roots(connection, &log.log_id, level - 1, start, old).await?
+            };
+            hashes.append(&mut new);
+            let mut roots = BTreeMap::new();
+            for (at, tile) in hashes.chunks_exact(256).enumerate() {
+                let index = start / width + at as i64;
+                let mut range = CompactRange::default();
+                for hash in tile {
+                    range.append(*hash);
+                }
+                roots.insert(index, range.root());
+                tiles.push(Tile { level, index, hashes: tile.concat(), root: range.root().to_vec() });
+            }
+            old = start / width;
+            new = roots.into_values().collect();
+            level += 1;
+        }
+        Ok(tiles)
+    }
+}

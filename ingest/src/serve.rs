@@ -1,0 +1,222 @@
+//! The running backend: opening the store, starting every task, and stopping them in the order that loses nothing.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::{self, State};
+use crate::auth::{ApiKey, Signers};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::ledger::key::{KeyFileError, LogKey};
+use crate::ledger::sequencer::{SequenceError, Sequencer};
+use crate::postgres::{Embedded, EmbeddedError, Neighbour};
+use crate::receive::Receiver;
+use crate::receive::write::Writer;
+use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
+use crate::telemetry;
+
+/// Months are made three ahead, so a day more or less does not matter.
+const PARTITION_CHECK: Duration = Duration::from_hours(24);
+/// Requests under way at a stop; their own timeout is 30 s.
+const DRAIN_WITHIN: Duration = Duration::from_secs(35);
+
+/// Why the backend does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The private PostgreSQL.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The URL of the operator's PostgreSQL. What it says may hold the password.
+    #[error("database.url: is not a PostgreSQL URL (its value is not shown)")]
+    Url,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key of the logs.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The listener.
+    #[error("http.listen: {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// A migrated store and, if there is one, the private server under it.
+#[derive(Debug)]
+pub struct Database {
+    /// The store.
+    pub store: Store,
+    /// The private server.
+    pub embedded: Option<Embedded>,
+}
+
+impl Database {
+    /// Connects to the operator's PostgreSQL or starts the private one, and migrates.
+    ///
+    /// # Errors
+    /// [`ServeError`] says what is missing.
+    pub async fn open(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
+        let (options, embedded) = match &config.database.url {
+            Some(url) => {
+                let options: PgConnectOptions = url.reveal().parse().map_err(|_| ServeError::Url)?;
+                (options, None)
+            }
+            None => {
+                let data_dir = config.database.data_dir.clone();
+                let start = move || Embedded::start(&data_dir, neighbour);
+                let embedded =
+                    tokio::task::spawn_blocking(start).await.expect("starting PostgreSQL does not panic")?;
+                (embedded.connect_options(), Some(embedded))
+            }
+        };
+        let store = Store::open(&options, config.database.max_connections);
+        let opened = Self { store, embedded };
+        opened.store.migrate().await?;
+        Ok(opened)
+    }
+
+    /// Closes the connections and stops the private server.
+    pub async fn close(self) {
+        self.store.close().await;
+        if let Some(mut embedded) = self.embedded {
+            let stop = tokio::task::spawn_blocking(move || embedded.stop());
+            // It only waits for the server; a panic was reported.
+            let _ = stop.await;
+        }
+    }
+}
+
+/// The backend, listening.
+#[derive(Debug)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its database.
+    pub database: Database,
+    listener: TcpListener,
+    state: Arc<State>,
+    stop: watch::Sender<bool>,
+    stored: Arc<Notify>,
+    writer: JoinHandle<()>,
+}
+
+impl Backend {
+    /// Opens everything and binds the listener; nothing is answered before [`Self::run`].
+    ///
+    /// # Errors
+    /// [`ServeError`] says what is missing.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        let metrics = telemetry::metrics();
+        let key = LogKey::load_or_create(&config.log.key_file, &config.log.origin)?;
+        let database = Database::open(&config, Neighbour::Outwait).await?;
+        let store = database.store.clone();
+        let oldest = partitions::ensure(&store, clock.now().to_utc()).await?;
+        for signer in &config.signers {
+            signing_keys::upsert(&store, &signer.key, &signer.tenants).await?;
+        }
+        for entry in &config.api_keys {
+            let key = ApiKey {
+                id: entry.id.clone(),
+                tenant: entry.tenant.clone(),
+                role: entry.role,
+                sha256: entry.sha256.to_vec(),
+            };
+            api_keys::upsert(&store, &key, "configuration").await?;
+        }
+        let listen = |source| ServeError::Listen { address: config.http.listen, source };
+        let listener = TcpListener::bind(config.http.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+
+        let (stop, stopped) = watch::channel(false);
+        let stored = Arc::new(Notify::new());
+        let (writer, writing) = Writer::start(store.clone(), Arc::clone(&stored), stopped);
+        let host = config.log.origin.clone();
+        let sequencer = Sequencer::new(store.clone(), key, host, clock.clone());
+        match sequencer.check().await {
+            Ok(()) => {}
+            Err(SequenceError::Store(error)) => return Err(error.into()),
+            // Batches are taken all the same: they wait in the queue until an operator has looked.
+            Err(error) => tracing::error!(%error, "a log is not sequenced"),
+        }
+        let receiver = Receiver {
+            signers: Arc::new(Signers::new(store.clone())),
+            writer,
+            clock: clock.clone(),
+            oldest: Arc::new(AtomicI64::new(oldest.timestamp_micros())),
+        };
+        let state = Arc::new(State {
+            store,
+            receiver,
+            sequencer,
+            metrics,
+            clock,
+            http: config.http,
+            log: config.log,
+        });
+        Ok(Self { address, database, listener, state, stop, stored, writer: writing })
+    }
+
+    /// Serves until `until` is done; then takes no more connections, finishes what was accepted, sequences it, and
+    /// stops the private server.
+    pub async fn run(self, until: impl Future<Output = ()> + Send + 'static) {
+        let interval = self.state.log.interval;
+        let (stop_sequencer, sequencer_stopped) = watch::channel(false);
+        let sequencer = tokio::spawn(self.state.sequencer.clone().run(
+            interval,
+            Arc::clone(&self.stored),
+            sequencer_stopped,
+        ));
+        let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
+
+        let (stop_http, mut http_stopped) = watch::channel(false);
+        let graceful = async move {
+            until.await;
+            tracing::info!("stopping");
+            let _ = stop_http.send(true);
+        };
+        let app = api::router(Arc::clone(&self.state));
+        let server = axum::serve(self.listener, app).with_graceful_shutdown(graceful);
+        tokio::select! {
+            served = async { server.await } => {
+                if let Err(error) = served {
+                    tracing::error!(%error, "the listener failed");
+                }
+            }
+            // A client that keeps its connection open must not keep the process from stopping.
+            () = async {
+                let _ = http_stopped.wait_for(|stopped| *stopped).await;
+                tokio::time::sleep(DRAIN_WITHIN).await;
+            } => tracing::warn!("requests are still open, stopping all the same"),
+        }
+        months.abort();
+        // First the writer, so that the last round of the sequencer sees all of its batches.
+        let _ = self.stop.send(true);
+        let _ = self.writer.await;
+        let _ = stop_sequencer.send(true);
+        let _ = sequencer.await;
+        self.database.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn keep_months(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(PARTITION_CHECK).await;
+        match partitions::ensure(&state.store, state.clock.now().to_utc()).await {
+            Ok(oldest) => state.receiver.oldest.store(oldest.timestamp_micros(), Ordering::Release),
+            Err(error) => tracing::error!(%error, "months ahead were not made"),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The store: every SQL statement of the project, one file per aggregate.
+//!
+//! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] builds one at run
+//! time, and [`partitions`] names tables in DDL. Nothing above this module knows SQL.
+
+pub mod api_keys;
+pub mod batches;
+pub mod events;
+pub mod log;
+pub mod partitions;
+pub mod quarantine;
+pub mod search;
+pub mod signing_keys;
+
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _, PgConnection, Postgres};
+
+/// A transaction.
+pub type Transaction = sqlx::Transaction<'static, Postgres>;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// How long a caller waits for a connection.
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
+/// Connections that may change the schema: the daily task and a start at the same time.
+const OWNER_CONNECTIONS: u32 = 2;
+
+/// Why the store did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or did not answer.
+    #[error("{doing}: {source}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("migrating: {0}")]
+    Migrate(#[from] MigrateError),
+    /// A stored value is not what this program wrote.
+    #[error("stored {0} is damaged")]
+    Damaged(&'static str),
+}
+
+impl StoreError {
+    fn code(&self) -> Option<String> {
+        match self {
+            Self::Database { source, .. } => Some(source.as_database_error()?.code()?.into_owned()),
+            Self::Migrate(_) | Self::Damaged(_) => None,
+        }
+    }
+
+    /// Whether the data itself was refused: another attempt with the same data fails again.
+    pub fn is_data(&self) -> bool {
+        // 22 data exception, 23 integrity violation, 54 a limit such as the size of an index row.
+        let classes = ["22", "23", "54"];
+        self.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    }
+
+    /// Whether the connection or the server went away, or two transactions met: another attempt may succeed.
+    pub fn is_passing(&self) -> bool {
+        // 08 connection, 40 rollback of a deadlock, 53 resources, 57 shutdown, crash and "cannot connect now".
+        let classes = ["08", "40", "53", "57"];
+        match self {
+            Self::Database { source, .. } => match self.code() {
+                Some(code) => classes.iter().any(|class| code.starts_with(class)),
+                None => !matches!(source, sqlx::Error::RowNotFound),
+            },
+            Self::Migrate(_) | Self::Damaged(_) => false,
+        }
+    }
+}
+
+/// Names what was being done when the database failed.
+pub(crate) trait Doing<T> {
+    /// With these words.
+    fn doing(self, doing: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Database { doing, source })
+    }
+}
+
+/// The pools.
+#[derive(Debug, Clone)]
+pub struct Store {
+    app: PgPool,
+    owner: PgPool,
+}
+
+impl Store {
+    /// Prepares the pools; connections are made when first used.
+    ///
+    /// Everyday statements run under `edgetrail_app`, which can add rows and not change them, where the migrations
+    /// could make that role; DDL runs under the role that connects.
+    pub fn open(options: &PgConnectOptions, max_connections: u32) -> Self {
+        let options = options.clone().application_name("edgetrail").statement_cache_capacity(200);
+        let app = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_WITHIN)
+            .after_connect(|connection, _| Box::pin(become_app(connection)))
+            .connect_lazy_with(options.clone());
+        let owner = PgPoolOptions::new()
+            .max_connections(OWNER_CONNECTIONS)
+            .min_connections(0)
+            .idle_timeout(Duration::from_secs(60))
+            .acquire_timeout(ACQUIRE_WITHIN)
+            .connect_lazy_with(options);
+        Self { app, owner }
+    }
+
+    /// Brings the schema up to date. Safe from several processes at once.
+    ///
+    /// # Errors
+    /// If the database cannot be reached, or its schema is newer than this program.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        MIGRATIONS.run(&self.owner).await?;
+        Ok(())
+    }
+
+    /// A connection was made and every migration is there.
+    ///
+    /// # Errors
+    /// If not.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        // Not checked at compile time: the table is sqlx's own and no migration makes it.
+        let newest: Option<i64> =
+            sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+                .fetch_one(&self.owner)
+                .await
+                .doing("reading the schema's version")?;
+        let wanted = MIGRATIONS.iter().map(|migration| migration.version).max();
+        if newest == wanted { Ok(()) } else { Err(StoreError::Damaged("schema version")) }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.app
+    }
+
+    pub(crate) fn owner_pool(&self) -> &PgPool {
+        &self.owner
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        self.app.begin().await.doing("beginning a transaction")
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.app.close().await;
+        self.owner.close().await;
+    }
+}
+
+async fn become_app(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute("set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'")
+        .await?;
+    // In a transaction of its own, so that a refusal leaves the connection usable. The role is missing before the
+    // first migration and where the operator's role may not make it.
+    let mut attempt = connection.begin().await?;
+    match attempt.execute("set role edgetrail_app").await {
+        Ok(_) => attempt.commit().await,
+        Err(sqlx::Error::Database(_)) => attempt.rollback().await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Commits, with words.
+pub(crate) async fn commit(transaction: Transaction) -> Result<(), StoreError> {
+    transaction.commit().await.doing("committing")
+}

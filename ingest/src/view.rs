@@ -1,0 +1,64 @@
+//! An event as readers see it: JSON made from the opening, which alone is committed to.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+use shared::event::{Event, JsonText};
+use shared::leaf::Opening;
+
+use crate::store::StoreError;
+use crate::store::events::StoredEvent;
+
+/// The view of a stored event.
+///
+/// # Errors
+/// If the stored bytes are not the event they were when they were stored.
+pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
+    let damaged = || StoreError::Damaged("event");
+    let opening = Opening::decode(&stored.opening).map_err(|_| damaged())?;
+    let event = Event::from_opening(&opening).map_err(|_| damaged())?;
+    let request = &event.request;
+    let context = &event.context;
+    Ok(json!({
+        "id": event.id,
+        "tenant": event.tenant,
+        "occurred_at": event.occurred_at.to_string(),
+        "received_at": time(stored.received_at),
+        "filed_at": time(stored.filed_at),
+        "action": event.action,
+        "severity": event.severity,
+        "outcome": event.outcome,
+        "reason": event.reason,
+        "trust": event.trust,
+        "class": event.class,
+        "actor": event.actor,
+        "claimed_user": event.claimed_user,
+        "entity": event.entity,
+        "context": {
+            "ip": context.ip,
+            "user_agent": context.user_agent,
+            "session": context.session,
+            "place": context.place,
+        },
+        "request": {
+            "host": request.host,
+            "method": request.method,
+            "route": request.route,
+            "rule": request.rule,
+            "status": request.status,
+            "request_body": request.request_body,
+            "response_body": request.response_body,
+        },
+        "details": event.details.as_ref().map(JsonText::value),
+        "changes": event.changes.as_ref().map(|changes| json!({
+            "quality": changes.quality,
+            "fields": changes.fields.value(),
+        })),
+        "compliance": event.compliance,
+        "duration_ms": event.duration_ms,
+    }))
+}
+
+/// RFC 3339 with milliseconds.
+pub fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
