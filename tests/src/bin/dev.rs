@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ struct Arguments {
     /// Stop after the first events instead of waiting for Ctrl-C; fails if there are none.
     #[arg(long)]
     once: bool,
+    /// Where ports, keys, data and logs are kept; `.edgetrail` in the workspace if not given.
+    #[arg(long)]
+    dir: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +72,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Dropping the future drops the processes in it, which stops them.
     tokio::select! {
-        result = run(arguments.once) => match result {
+        result = run(arguments) => match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("dev: {error}");
@@ -91,10 +94,12 @@ async fn asked_to_stop() {
     }
 }
 
-async fn run(once: bool) -> Result<(), DevError> {
-    let dir = workspace_root().join(".edgetrail");
+async fn run(arguments: Arguments) -> Result<(), DevError> {
+    let dir = arguments.dir.unwrap_or_else(|| workspace_root().join(".edgetrail"));
     fs::create_dir_all(&dir).map_err(|error| DevError::File(dir.display().to_string(), error))?;
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))
+    // PostgreSQL runs as another user when this runs as root, and has to pass through; what is secret is a file for
+    // its owner only.
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o711))
         .map_err(|error| DevError::File(dir.display().to_string(), error))?;
     let secrets = secrets(&dir.join("dev-keys.json"))?;
     let issuer = Keys::from_seed(&secrets.issuer_seed);
@@ -138,7 +143,7 @@ async fn run(once: bool) -> Result<(), DevError> {
         ingest.address()
     );
     println!("Logs     {}/{{ingest/edgetrail.log,worker/workerd.log}}", dir.display());
-    if !once {
+    if !arguments.once {
         println!("\nRunning. Ctrl-C stops everything.");
         std::future::pending::<()>().await;
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -66,7 +67,11 @@ impl Worker {
         let list = bundle.join("modules.json");
         let list = fs::read(&list).map_err(StackError::io(list.display().to_string()))?;
         let modules: Vec<Module> = serde_json::from_slice(&list)?;
-        fs::create_dir_all(dir.join("state")).map_err(StackError::io("making the storage directory"))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir.join("state"))
+            .map_err(StackError::io("making the storage directory"))?;
         for module in &modules {
             copy(bundle, &dir.join("modules"), &module.name)?;
         }
