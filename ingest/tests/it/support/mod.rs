@@ -1,0 +1,141 @@
+//! A backend of its own for each test, and a producer that signs batches for it.
+
+mod http;
+mod producer;
+
+pub(crate) use http::Response;
+pub(crate) use producer::{Producer, Sealed, sample};
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use ingest::auth::{ApiKey, ApiKeyText, Role};
+use ingest::clock::{Clock, random};
+use ingest::config::{Config, Environment};
+use ingest::serve::Backend;
+use ingest::store::{Store, api_keys, signing_keys};
+use shared::batch::CONTENT_TYPE;
+use shared::event::TenantId;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running backend.
+pub(crate) struct Server {
+    pub(crate) address: String,
+    pub(crate) store: Store,
+    pub(crate) postgres: u32,
+    viewer: String,
+    admin: String,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) fn tenant(slug: &str) -> TenantId {
+    slug.parse().expect("a slug")
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[("EDGETRAIL__LOG__INTERVAL_MS", "20")]).await
+    }
+
+    /// A backend that never sequences by itself while a test runs.
+    pub(crate) async fn without_sequencer() -> Self {
+        Self::with(&[("EDGETRAIL__LOG__INTERVAL_MS", "60000")]).await
+    }
+
+    pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir_in("/tmp").expect("a directory");
+        // PostgreSQL runs as another user where tests run as root.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        let data_dir: PathBuf = dir.path().join("pg");
+        let mut all = vec![
+            ("EDGETRAIL__HTTP__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("EDGETRAIL__DATABASE__DATA_DIR".to_owned(), data_dir.display().to_string()),
+        ];
+        all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let environment = Environment { variables: all };
+        let config = Config::load(None, &environment).expect("valid");
+        let backend = Backend::start(config, Clock::system()).await.expect("started");
+        let address = backend.address.to_string();
+        let store = backend.database.store.clone();
+        let embedded = backend.database.embedded.as_ref().expect("a private server");
+        let postgres = embedded.pid().expect("our own");
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(backend.run(async {
+            let _ = stopped.await;
+        }));
+        let viewer = new_key(&store, "demo", Role::Viewer).await;
+        let admin = new_key(&store, "demo", Role::Admin).await;
+        Self { address, store, postgres, viewer, admin, stop, running, _dir: dir }
+    }
+
+    /// Stops the backend as a signal would.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        self.running.await.expect("no panic");
+    }
+
+    /// A producer whose key is registered for tenant `demo`.
+    pub(crate) async fn producer(&self) -> Producer {
+        let producer = Producer::new("edge/test");
+        signing_keys::upsert(&self.store, &producer.verifier(), &[tenant("demo")]).await.expect("registered");
+        producer
+    }
+
+    pub(crate) async fn post(&self, body: &[u8]) -> Response {
+        http::call(&self.address, "POST", "/v1/batches", &[("content-type", CONTENT_TYPE)], body).await
+    }
+
+    /// Posts one batch and gives its item of the reply.
+    pub(crate) async fn send(&self, sealed: &Sealed) -> serde_json::Value {
+        let reply = self.post(&sealed.frame()).await.json();
+        reply[0].clone()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.get_with(path, &self.viewer).await
+    }
+
+    pub(crate) async fn get_as_admin(&self, path: &str) -> Response {
+        self.get_with(path, &self.admin).await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, key: &str) -> Response {
+        let bearer = format!("Bearer {key}");
+        http::call(&self.address, "GET", path, &[("authorization", &bearer)], &[]).await
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str) -> Response {
+        http::call(&self.address, method, path, &[], &[]).await
+    }
+
+    /// Every event a filter gives, page by page.
+    pub(crate) async fn all(&self, filter: &str) -> Vec<serde_json::Value> {
+        let mut events = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("/v1/events?limit=7{filter}{cursor}")).await;
+            assert_eq!(page.status, 200, "{}", page.text());
+            let page = page.json();
+            events.extend(page["events"].as_array().expect("a list").iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return events,
+            }
+        }
+    }
+}
+
+pub(crate) async fn new_key(store: &Store, slug: &str, role: Role) -> String {
+    let text = ApiKeyText::mint(random(), random());
+    let key = ApiKey { id: text.id().to_owned(), tenant: tenant(slug), role, sha256: text.sha256().to_vec() };
+    api_keys::upsert(store, &key, "test").await.expect("registered");
+    text.reveal().to_owned()
+}
+
+/// The process-wide count of a metric, by its line's beginning.
+pub(crate) fn counted(metrics: &str, line: &str) -> u64 {
+    metrics.lines().filter_map(|text| text.strip_prefix(line)?.trim().parse::<u64>().ok()).sum()
+}
