@@ -86,36 +86,41 @@ fn read(body: Body<'_>) -> (Value, BodyState) {
 }
 
 impl Facts for Reading<'_> {
-    fn value(&self, source: &Source) -> Value {
-        let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
-        match source {
-            Source::Request(pointer) => self.request.pointer(pointer).cloned().unwrap_or_default(),
-            Source::Response(pointer) => self.response.pointer(pointer).cloned().unwrap_or_default(),
-            Source::RequestHeader(name) => text(self.exchange.request_headers.get(name)),
-            Source::ResponseHeader(name) => text(self.exchange.response_headers.get(name)),
-            Source::Path(name) => text(self.parameters.get(name).map(String::as_str)),
-            Source::Query(name) => text(crate::policy::query_value(self.exchange.query, name).as_deref()),
-            Source::Filter(column) => {
-                let filter = crate::policy::query_value(self.exchange.query, column);
-                text(filter.as_deref().and_then(|filter| filter.strip_prefix("eq.")))
+    fn value(&self, source: &Source) -> Option<Value> {
+        let claim = |name: &str| {
+            let claims = self.claims.as_ref()?;
+            match name {
+                "sub" => claims.sub.as_deref(),
+                "email" => claims.email.as_deref(),
+                "role" => claims.role.as_deref(),
+                "session_id" => claims.session_id.as_deref(),
+                _ => None,
             }
-            Source::Claim(name) => self.claims.as_ref().map_or(Value::Null, |claims| {
-                text(match name.as_str() {
-                    "sub" => claims.sub.as_deref(),
-                    "email" => claims.email.as_deref(),
-                    "role" => claims.role.as_deref(),
-                    "session_id" => claims.session_id.as_deref(),
-                    _ => None,
-                })
-            }),
-            Source::Status => self.exchange.status.map_or(Value::Null, Value::from),
-            Source::Rows => self
-                .exchange
-                .response_headers
-                .get("content-range")
-                .and_then(rows)
-                .map_or(Value::Null, Value::from),
+        };
+        match source {
+            Source::Request(pointer) => body_value(&self.request, self.request_state, pointer),
+            Source::Response(pointer) => body_value(&self.response, self.response_state, pointer),
+            Source::RequestHeader(name) => self.exchange.request_headers.get(name).map(Value::from),
+            Source::ResponseHeader(name) => self.exchange.response_headers.get(name).map(Value::from),
+            Source::Path(name) => self.parameters.get(name).map(|value| Value::from(value.as_str())),
+            Source::Query(name) => crate::policy::query_value(self.exchange.query, name).map(Value::from),
+            Source::Filter(column) => {
+                let filter = crate::policy::query_value(self.exchange.query, column)?;
+                filter.strip_prefix("eq.").map(Value::from)
+            }
+            Source::Claim(name) => claim(name).map(Value::from),
+            Source::Status => self.exchange.status.map(Value::from),
+            Source::Rows => {
+                self.exchange.response_headers.get("content-range").and_then(rows).map(Value::from)
+            }
         }
+    }
+}
+
+fn body_value(body: &Value, state: BodyState, pointer: &str) -> Option<Value> {
+    match state {
+        BodyState::Absent | BodyState::Unparsable => None,
+        BodyState::Complete | BodyState::Truncated => body.pointer(pointer).cloned(),
     }
 }
 

@@ -37,7 +37,7 @@ fn unread(expression: &Expr, reading: &Reading<'_>) -> bool {
         && expression
             .sources()
             .iter()
-            .any(|source| matches!(source, Source::Response(_)) && reading.value(source).is_null())
+            .any(|source| matches!(source, Source::Response(_)) && reading.value(source).is_none())
 }
 
 /// A short machine code for what went wrong.
@@ -51,7 +51,7 @@ pub(super) fn reason(rule: &OutcomeRule, outcome: Outcome, reading: &Reading<'_>
         Source::Response("/code".to_owned()),
     ]
     .iter()
-    .find_map(|source| reading.value(source).as_str().filter(|code| is_code(code)).map(str::to_owned));
+    .find_map(|source| reading.value(source)?.as_str().filter(|code| is_code(code)).map(str::to_owned));
     code.or_else(|| {
         Some(match (outcome, reading.exchange.status) {
             (_, None) => "no_answer".to_owned(),
@@ -110,7 +110,7 @@ pub(super) fn details<'r>(
 ) -> Option<Value> {
     let mut details = Map::new();
     for (name, expression) in named {
-        let value = expression.value(reading);
+        let value = expression.value(reading).unwrap_or_default();
         if !value.is_null() {
             details.insert(name.clone(), redact::value(name, &value));
         }
@@ -129,10 +129,10 @@ pub(super) fn changes(
     if outcome == Outcome::Failure {
         return None;
     }
-    let Value::Object(wanted) = rule.request.value(reading) else {
+    let Some(Value::Object(wanted)) = rule.request.value(reading) else {
         return None;
     };
-    let after = rule.after.as_ref().map(|after| after.value(reading)).unwrap_or_default();
+    let after = rule.after.as_ref().and_then(|after| after.value(reading)).unwrap_or_default();
     let mut new_side = Map::new();
     let mut secrets = Map::new();
     for (name, value) in wanted.iter().filter(|(name, _)| rule.fields.contains(name)) {

@@ -10,7 +10,8 @@
 //! literal    = "'" text "'" | number | "true" | "false" | "null"
 //! ```
 //!
-//! What is absent evaluates to null. Nothing fails at run time: a function of unfitting values is null or false.
+//! Nothing fails at run time. What is absent is not the same as null: `count` and `filled` of what was not seen are
+//! themselves absent, since 0 and false would be guesses.
 
 use core::fmt;
 use core::str::FromStr;
@@ -58,15 +59,15 @@ pub enum Source {
 /// What can be done with values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
-    /// The first argument that is not null.
+    /// The first argument that is neither absent nor null.
     First,
-    /// Items of an array, members of an object; 0 for null.
+    /// Items of an array, members of an object; 0 for null, absent for what is absent.
     Count,
     /// The names of an object's members.
     Keys,
     /// Whether it is there and not null.
     Present,
-    /// Whether it is there and not null, empty, false or zero.
+    /// Whether it is not null, empty, false or zero; absent for what is absent.
     Filled,
     /// Whether both are the same.
     Equals,
@@ -80,7 +81,7 @@ pub enum Function {
     Not,
     /// Whether all are.
     All,
-    /// Whether one is.
+    /// Whether one is; absent if all are absent.
     Any,
 }
 
@@ -114,28 +115,28 @@ pub enum Expr {
 
 /// What expressions are evaluated on.
 pub trait Facts {
-    /// The value of a source; null where it is absent.
-    fn value(&self, source: &Source) -> Value;
+    /// The value of a source; none where it is absent.
+    fn value(&self, source: &Source) -> Option<Value>;
 }
 
 impl Expr {
-    /// The value on these facts.
-    pub fn value(&self, facts: &impl Facts) -> Value {
+    /// The value on these facts; none where it is absent.
+    pub fn value(&self, facts: &impl Facts) -> Option<Value> {
         match self {
             Self::Source(source) => facts.value(source),
-            Self::Literal(value) => value.clone(),
+            Self::Literal(value) => Some(value.clone()),
             Self::Call(function, arguments) => call(*function, arguments, facts),
         }
     }
 
     /// Whether the value on these facts is true.
     pub fn holds(&self, facts: &impl Facts) -> bool {
-        self.value(facts) == Value::Bool(true)
+        self.value(facts) == Some(Value::Bool(true))
     }
 
     /// The value as text: texts and numbers only.
     pub fn text(&self, facts: &impl Facts) -> Option<String> {
-        match self.value(facts) {
+        match self.value(facts)? {
             Value::String(text) if !text.is_empty() => Some(text),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
@@ -152,50 +153,72 @@ impl Expr {
     }
 }
 
-fn call(function: Function, arguments: &[Expr], facts: &impl Facts) -> Value {
-    let value = |at: usize| arguments.get(at).map_or(Value::Null, |argument| argument.value(facts));
-    match function {
-        Function::First => arguments
-            .iter()
-            .map(|argument| argument.value(facts))
-            .find(|value| !value.is_null())
-            .unwrap_or_default(),
-        Function::Count => match value(0) {
-            Value::Array(items) => Value::from(items.len()),
-            Value::Object(members) => Value::from(members.len()),
-            Value::Null => Value::from(0),
-            _ => Value::Null,
-        },
-        Function::Keys => match value(0) {
-            Value::Object(members) => members.keys().cloned().collect(),
-            _ => Value::Null,
-        },
-        Function::Present => Value::Bool(!value(0).is_null()),
-        Function::Filled => Value::Bool(match value(0) {
-            Value::Null => false,
-            Value::Bool(flag) => flag,
-            Value::Number(number) => number.as_f64() != Some(0.0),
-            Value::String(text) => !text.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(members) => !members.is_empty(),
-        }),
-        Function::Equals => Value::Bool(value(0) == value(1)),
-        Function::Contains => Value::Bool(match (value(0), value(1)) {
+fn call(function: Function, arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
+    let seen = |at: usize| arguments.get(at).and_then(|argument| argument.value(facts));
+    let value = |at: usize| seen(at).unwrap_or_default();
+    let truth = match function {
+        Function::First => return first(arguments, facts),
+        Function::Count => {
+            return match seen(0)? {
+                Value::Array(items) => Some(Value::from(items.len())),
+                Value::Object(members) => Some(Value::from(members.len())),
+                Value::Null => Some(Value::from(0)),
+                _ => None,
+            };
+        }
+        Function::Keys => {
+            return match seen(0)? {
+                Value::Object(members) => Some(members.keys().cloned().collect()),
+                _ => None,
+            };
+        }
+        Function::Present => !value(0).is_null(),
+        Function::Filled => is_filled(&seen(0)?),
+        Function::Equals => value(0) == value(1),
+        Function::Contains => match (value(0), value(1)) {
             (Value::String(text), Value::String(part)) => text.contains(&part),
             (Value::Array(items), item) => items.contains(&item),
             _ => false,
-        }),
-        Function::Starts => Value::Bool(match (value(0), value(1)) {
+        },
+        Function::Starts => match (value(0), value(1)) {
             (Value::String(text), Value::String(start)) => text.starts_with(&start),
             _ => false,
-        }),
-        Function::AtLeast => Value::Bool(match (value(0).as_f64(), value(1).as_f64()) {
+        },
+        Function::AtLeast => match (value(0).as_f64(), value(1).as_f64()) {
             (Some(number), Some(least)) => number >= least,
             _ => false,
-        }),
-        Function::Not => Value::Bool(value(0) != Value::Bool(true)),
-        Function::All => Value::Bool(arguments.iter().all(|argument| argument.holds(facts))),
-        Function::Any => Value::Bool(arguments.iter().any(|argument| argument.holds(facts))),
+        },
+        Function::Not => value(0) != Value::Bool(true),
+        Function::All => arguments.iter().all(|argument| argument.holds(facts)),
+        Function::Any => {
+            let mut known = arguments.iter().filter_map(|argument| argument.value(facts)).peekable();
+            known.peek()?;
+            known.any(|value| value == Value::Bool(true))
+        }
+    };
+    Some(Value::Bool(truth))
+}
+
+fn first(arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
+    let mut null = None;
+    for argument in arguments {
+        match argument.value(facts) {
+            Some(Value::Null) => null = Some(Value::Null),
+            Some(value) => return Some(value),
+            None => {}
+        }
+    }
+    null
+}
+
+fn is_filled(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
     }
 }
 
@@ -333,11 +356,11 @@ mod tests {
     struct Body(Value);
 
     impl Facts for Body {
-        fn value(&self, source: &Source) -> Value {
+        fn value(&self, source: &Source) -> Option<Value> {
             match source {
-                Source::Response(pointer) => self.0.pointer(pointer).cloned().unwrap_or_default(),
-                Source::Status => json!(200),
-                _ => Value::Null,
+                Source::Response(pointer) => self.0.pointer(pointer).cloned(),
+                Source::Status => Some(json!(200)),
+                _ => None,
             }
         }
     }
@@ -353,20 +376,37 @@ mod tests {
     fn sources_functions_and_literals_evaluate() {
         for (text, want) in [
             ("response:/agent/name", json!("A")),
-            ("first(response:/nope, response:/agent/name, 'x')", json!("A")),
+            ("first(response:/nope, response:/agent/steps, response:/agent/name, 'x')", json!("A")),
             ("count(response:/agent/plugins)", json!(2)),
-            ("count(response:/nope)", json!(0)),
-            ("keys(response:/agent)", json!(["cron", "name", "plugins"])),
+            ("count(response:/agent/steps)", json!(0)),
+            ("keys(response:/agent)", json!(["cron", "name", "plugins", "steps"])),
             ("filled(response:/agent/cron)", json!(false)),
+            ("filled(response:/agent/steps)", json!(false)),
             ("present(response:/agent/cron)", json!(true)),
+            ("present(response:/agent/steps)", json!(false)),
             ("equals(response:/success, false)", json!(true)),
             ("contains(response:/agent/plugins, 'y')", json!(true)),
             ("starts(response:/agent/name,'A')", json!(true)),
             ("at_least(status, 200)", json!(true)),
             ("all(not(response:/success), any(false, equals(response:/n, 3)))", json!(true)),
-            ("request:", json!(null)),
+            ("any(filled(request:/x), filled(response:/agent/cron))", json!(false)),
+            ("first(request:/x, response:/agent/steps)", json!(null)),
         ] {
-            assert_eq!(eval(text), want, "{text}");
+            assert_eq!(eval(text), Some(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_seen_is_neither_counted_nor_called_empty() {
+        for text in [
+            "request:",
+            "count(request:/x)",
+            "filled(request:/x)",
+            "keys(request:/x)",
+            "first(request:/x, request:/y)",
+            "any(filled(request:/x), filled(request:/y))",
+        ] {
+            assert_eq!(eval(text), None, "{text}");
         }
     }
 
