@@ -365,10 +365,9 @@ mod tests {
         }
     }
 
-    fn eval(text: &str) -> Value {
-        let body = Body(
-            json!({"success": false, "agent": {"name": "A", "plugins": ["x", "y"], "cron": ""}, "n": 3}),
-        );
+    fn eval(text: &str) -> Option<Value> {
+        let agent = json!({"name": "A", "plugins": ["x", "y"], "cron": "", "steps": null});
+        let body = Body(json!({"success": false, "agent": agent, "n": 3}));
         text.parse::<Expr>().expect("an expression").value(&body)
     }
 
