@@ -1,5 +1,5 @@
 //! End to end: the real Worker in workerd, the real backend, the real PostgreSQL.
-#![expect(missing_docs, reason = "a test binary has no readers of its interface")]
+#![expect(unreachable_pub, reason = "a test binary has no readers of its interface")]
 
 mod capture;
 mod dead_letters;

@@ -62,7 +62,11 @@ impl Scene {
         let signing = SigningKey::generate();
         let port = free_port(None).expect("a port");
         let registered = if setup.registered { signing.clone() } else { SigningKey::generate() };
-        let spec = IngestSpec { port, key: registered, api_key: "etk_dev_0123456789abcdef".to_owned() };
+        let spec = IngestSpec {
+            port,
+            key: registered,
+            api_key: format!("etk_dev_{}", "0123456789abcdef".repeat(4)),
+        };
         let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
         let worker_port = free_port(None).expect("a port");
         let config = EdgeConfig::for_demo(

@@ -1,0 +1,149 @@
+//! Origins that fail, each in its own way.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::raw::Raw;
+use crate::scene::{AUDITED, Answer, Gate, Request, SOON, Scene, UNAUDITED};
+
+fn request() -> Request {
+    Request::new("PUT").header("Content-Type", "application/json").body("{\"agent\":{}}")
+}
+
+/// The Worker's own answer where there is none to pass on.
+fn assert_bad_gateway(answer: Option<Answer>, path: &str) {
+    let answer = answer.unwrap_or_else(|| panic!("{path}: the Worker answers in place of the origin"));
+    let content_type = answer.head.header("content-type");
+    assert_eq!((answer.head.status(), content_type), ("502", Some("application/problem+json")), "{path}");
+    let problem: Value = serde_json::from_slice(&answer.body).expect("it is JSON");
+    assert_eq!(problem["status"], 502, "{path}: {problem}");
+}
+
+#[tokio::test]
+async fn an_origin_that_refuses_the_connection_becomes_a_502() {
+    let scene = Scene::start().await;
+    for path in [UNAUDITED, AUDITED] {
+        assert_bad_gateway(request().send(scene.worker.address(), &scene.refusing_host(), path).await, path);
+    }
+    scene.audits_one_more();
+    scene.audited_everything().await;
+}
+
+#[tokio::test]
+async fn an_origin_that_closes_without_an_answer_becomes_a_502() {
+    let scene = Scene::start().await;
+    scene.origin.does(|head, mut raw| async move {
+        raw.rest(head.request_body()).await;
+        Ok(None)
+    });
+    for path in [UNAUDITED, AUDITED] {
+        let [direct, through] = scene.both(path, &request()).await;
+        assert!(direct.answer.is_none(), "{path}: the origin itself says nothing");
+        assert_bad_gateway(through.answer, path);
+    }
+    scene.audited_everything().await;
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_answer_is_waited_for_as_long_as_the_client_does() {
+    let scene = Scene::start().await;
+    let patience_is_over = Gate::default();
+    let gate = patience_is_over.clone();
+    scene.origin.does(move |head, mut raw| {
+        let gate = gate.clone();
+        async move {
+            raw.rest(head.request_body()).await;
+            gate.wait().await;
+            raw.write("HTTP/1.1 204 No Content\r\n\r\n").await?;
+            Ok(Some(raw))
+        }
+    });
+    for path in [UNAUDITED, AUDITED] {
+        for (address, host) in scene.parties() {
+            let request = request();
+            let mut asking = std::pin::pin!(request.send(address, &host, path));
+            let early = tokio::time::timeout(Duration::from_secs(2), asking.as_mut()).await;
+            assert!(early.is_err(), "{path}: nothing comes before the origin answers: {early:?}");
+            patience_is_over.open();
+            let answer = tokio::time::timeout(SOON, asking).await.expect("now the origin answers");
+            assert_eq!(answer.expect("the connection was kept").head.status(), "204", "{path}");
+        }
+    }
+    scene.audits_one_more();
+    scene.audited_everything().await;
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_ends_the_request_at_the_origin() {
+    let scene = Scene::start().await;
+    let (arrived, gone) = (Gate::default(), Gate::default());
+    let (at_origin, left) = (arrived.clone(), gone.clone());
+    scene.origin.does(move |head, mut raw| {
+        let (at_origin, left) = (at_origin.clone(), left.clone());
+        async move {
+            raw.rest(head.request_body()).await;
+            at_origin.open();
+            raw.until_gone().await;
+            left.open();
+            Ok(None)
+        }
+    });
+    for path in [UNAUDITED, AUDITED] {
+        for (address, host) in scene.parties() {
+            let mut raw = Raw::connect(address).await.expect("it listens");
+            raw.write(request().head(&host, path)).await.expect("it reads");
+            raw.write("{\"agent\":{}}").await.expect("it reads");
+            arrived.wait().await;
+            drop(raw);
+            gone.wait().await;
+        }
+    }
+    scene.audits_one_more();
+    scene.audited_everything().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_broken_off() {
+    let scene = Scene::start().await;
+    let heads = ["Content-Length: 1000", "Transfer-Encoding: chunked"];
+    for (with_reset, head) in [(true, heads[0]), (false, heads[0]), (true, heads[1]), (false, heads[1])] {
+        let seen = Gate::default();
+        let gate = seen.clone();
+        scene.origin.does(move |request, mut raw| {
+            let gate = gate.clone();
+            async move {
+                raw.rest(request.request_body()).await;
+                raw.write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n")).await?;
+                let body = if head.starts_with('T') { "5\r\nfirst\r\n" } else { "first" };
+                raw.write(body).await?;
+                // A reset overtakes what is still on its way.
+                gate.wait().await;
+                if with_reset {
+                    raw.reset()?;
+                }
+                Ok(None)
+            }
+        });
+        for path in [UNAUDITED, AUDITED] {
+            for (address, host) in scene.parties() {
+                let broken = async {
+                    let mut raw = Raw::connect(address).await.expect("it listens");
+                    raw.write(request().head(&host, path)).await.expect("it reads");
+                    raw.write("{\"agent\":{}}").await.expect("it reads");
+                    let head = raw.head().await.expect("it answers").expect("it answers");
+                    assert_eq!(head.status(), "200");
+                    let mut rest = head.response_body("PUT");
+                    let first = raw.part(&mut rest).await.expect("it begins").expect("it begins");
+                    assert_eq!(first, "first");
+                    seen.open();
+                    raw.rest(rest).await
+                };
+                let (more, whole) = tokio::time::timeout(SOON, broken).await.expect("the break is passed on");
+                assert!(more.is_empty() && !whole, "{path}, {head}: {more:?}, whole: {whole}");
+            }
+        }
+        scene.audits_one_more();
+    }
+    scene.audited_everything().await;
+}

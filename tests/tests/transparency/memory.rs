@@ -1,0 +1,1 @@
+//! What a large answer to a slow client costs.
