@@ -20,7 +20,10 @@ export default {
     const headers = mount.forward_client_ip ? forwarded(mount, request) : null;
     const plan = planned(mount, request.method, url);
     if (!plan) return fetch(outgoing(target, request, headers)).catch(() => problem(502, url.host));
-    return audited(request, env, ctx, { mount, url, target, headers, plan, arrived });
+    const response = audited(request, env, ctx, { mount, url, target, headers, plan, arrived });
+    // A client that hangs up cancels its request: what the origin may have done by then must still become an event.
+    ctx.waitUntil(response);
+    return response;
   },
 
   async queue(batch, env, ctx) {
