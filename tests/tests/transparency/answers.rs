@@ -169,7 +169,7 @@ async fn addresses_pass_as_they_are_written() {
         "?a=1&a=2&b&c=&=d&&e=%zz&f=a+b%20c",
         "?q=%C3%A9%00%2F%3F%23&x=y?z/w",
         "?select=id,name&id=eq.1&or=(a.gt.1,b.is.null)&order=a.desc.nullslast",
-        "?u=https://example.com/a;b@c:d[0]|{}^`\\'!*~",
+        "?u=https://example.com/a;b@c:d[0]|{}^`\\!*~",
         "%20%2F%C3%A9%zz;v=1,2:@!$&'()*+~=",
     ] {
         scene.same(&Request::new("GET").suffix(suffix)).await;

@@ -75,30 +75,37 @@ async fn an_origin_that_does_not_answer_is_waited_for_as_long_as_the_client_does
 }
 
 #[tokio::test]
-async fn a_client_that_gives_up_ends_the_request_at_the_origin() {
+async fn a_client_that_hangs_up_ends_its_request_unless_that_is_audited() {
     let scene = Scene::start().await;
-    let (arrived, gone) = (Gate::default(), Gate::default());
-    let (at_origin, left) = (arrived.clone(), gone.clone());
+    let (arrived, gone, finish) = (Gate::default(), Gate::default(), Gate::default());
+    let (at_origin, left, finished) = (arrived.clone(), gone.clone(), finish.clone());
     scene.origin.does(move |head, mut raw| {
-        let (at_origin, left) = (at_origin.clone(), left.clone());
+        let (at_origin, left, finished) = (at_origin.clone(), left.clone(), finished.clone());
         async move {
             raw.rest(head.request_body()).await;
             at_origin.open();
-            raw.until_gone().await;
-            left.open();
+            if head.first.contains(AUDITED) {
+                finished.wait().await;
+                raw.write("HTTP/1.1 204 No Content\r\n\r\n").await?;
+            } else {
+                raw.until_gone().await;
+                left.open();
+            }
             Ok(None)
         }
     });
-    for path in [UNAUDITED, AUDITED] {
-        for (address, host) in scene.parties() {
-            let mut raw = Raw::connect(address).await.expect("it listens");
-            raw.write(request().head(&host, path)).await.expect("it reads");
-            raw.write("{\"agent\":{}}").await.expect("it reads");
-            arrived.wait().await;
-            drop(raw);
-            gone.wait().await;
-        }
-    }
+    let hang_up = async |path: &str| {
+        let mut raw = Raw::connect(scene.worker.address()).await.expect("it listens");
+        raw.write(request().head(&scene.host(), path)).await.expect("it reads");
+        raw.write("{\"agent\":{}}").await.expect("it reads");
+        arrived.wait().await;
+        raw.reset().expect("it is open");
+    };
+    hang_up(AUDITED).await;
+    hang_up(UNAUDITED).await;
+    // The Worker noticed the second reset, and so the first, before the origin goes on.
+    gone.wait().await;
+    finish.open();
     scene.audits_one_more();
     scene.audited_everything().await;
 }

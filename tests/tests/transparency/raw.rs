@@ -187,11 +187,6 @@ impl Head {
         self.first.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// The method of a request.
-    pub(crate) fn method(&self) -> &str {
-        self.first.split(' ').next().unwrap_or_default()
-    }
-
     /// The path and query of a request.
     pub(crate) fn target(&self) -> &str {
         self.first.split(' ').nth(1).unwrap_or_default()
