@@ -10,6 +10,7 @@
 //!
 //! It starts nothing that it does not stop, and stops nothing that it did not start.
 
+pub mod bench;
 pub mod clock;
 pub mod demo;
 pub mod keys;

@@ -1,11 +1,13 @@
 //! The project's own commands: `cargo xtask dev` starts everything, `cargo xtask test` runs every test.
 
+mod bench;
 mod command;
 mod dev;
 mod edge;
 mod npm;
 mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +31,18 @@ enum Task {
     },
     /// Run every test and lint, installing what they need.
     Test,
+    /// Measure the Worker and the backend against baselines in the same run.
+    Bench {
+        /// End within three minutes, once everything is built.
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures as one flat JSON object.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Only `edge` or only `ingest`.
+        #[arg(long, value_name = "SIDE")]
+        only: Option<String>,
+    },
     /// Build the worker into target/edge.
     BuildEdge {
         /// Build the variant for tests, in which requests can plant a stop of the core, into target/edge-faults.
@@ -41,6 +55,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Dev { once } => dev::run(once),
         Task::Test => test::run(),
+        Task::Bench { quick, json, only } => bench::run(quick, json.as_deref(), only.as_deref()),
         Task::BuildEdge { faults: false } => edge::build(edge::Build::Deployed),
         Task::BuildEdge { faults: true } => edge::build(edge::Build::Faults),
     };

@@ -1,0 +1,43 @@
+//! Benchmarks: ratios against a baseline in the same run, since absolute times say more of the machine than of us.
+//!
+//! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
+//! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table.
+
+pub mod edge;
+pub mod ingest;
+mod load;
+mod process;
+mod report;
+
+pub use report::Report;
+
+/// How much is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Under three minutes in all; for a look.
+    Quick,
+    /// For figures that are written down.
+    Full,
+}
+
+/// Why a benchmark did not come to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A part did not start.
+    #[error(transparent)]
+    Stack(#[from] crate::stack::StackError),
+    /// A socket or file failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The database refused.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// Something answered otherwise than it must.
+    #[error("{0}")]
+    Answer(String),
+}

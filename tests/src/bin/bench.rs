@@ -1,0 +1,60 @@
+//! `cargo xtask bench`: the figures that steer the work.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use tests::bench::{BenchError, Extent, Report, edge, ingest};
+
+#[derive(Debug, Parser)]
+#[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
+struct Arguments {
+    /// End within three minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Write the figures as one flat JSON object.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only one side.
+    #[arg(long, value_enum)]
+    only: Option<Side>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Side {
+    Edge,
+    Ingest,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments).await {
+        Ok(report) => {
+            print!("{report}");
+            if let Some(path) = &arguments.json
+                && let Err(error) = std::fs::write(path, report.json())
+            {
+                eprintln!("bench: {}: {error}", path.display());
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
+    let extent = if arguments.quick { Extent::Quick } else { Extent::Full };
+    let mut report = Report::default();
+    if arguments.only != Some(Side::Ingest) {
+        report.extend(edge::run(extent).await?);
+    }
+    if arguments.only != Some(Side::Edge) {
+        report.extend(ingest::run(extent).await?);
+    }
+    Ok(report)
+}
