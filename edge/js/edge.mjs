@@ -38,7 +38,12 @@ export default {
   },
 };
 
-function outgoing(target, request, headers) {
+function outgoing(target, request, headers, passing) {
+  if (passing) {
+    const { body, signal } = passing;
+    const { method } = request;
+    return new Request(target, { method, headers: headers ?? request.headers, body, signal, redirect: "manual" });
+  }
   const forward = new Request(target, request);
   return headers ? new Request(forward, { headers }) : forward;
 }
@@ -61,18 +66,24 @@ async function audited(request, env, ctx, seen) {
   const copies = { request: null, response: null, early: null };
   try {
     if (plan[0] && request.body) {
-      copies.request = request.clone().body;
-      // A body that is not known to be small is read along, so that the copy is cut at the cap and not held whole.
-      const length = Number(request.headers.get("content-length") ?? Infinity);
-      if (!(length <= plan[0])) copies.early = read(copies.request, plan[0]);
+      const length = request.headers.get("content-length");
+      if (length === null) {
+        seen.passing = passing(request.body, plan[0]);
+        copies.early = seen.passing.copy;
+      } else {
+        copies.request = request.clone().body;
+        // A body that is not small is read along, so that the copy is cut at the cap and not held whole.
+        if (!(Number(length) <= plan[0])) copies.early = read(copies.request, plan[0]);
+      }
     }
   } catch (error) {
     failed(error);
   }
   let response;
   try {
-    response = await fetch(outgoing(target, request, headers));
+    response = await fetch(outgoing(target, request, headers, seen.passing));
   } catch {
+    seen.passing?.end(true);
     response = problem(502, url.host);
     record(request, env, ctx, seen, null, copies);
     return response;
@@ -148,6 +159,48 @@ function attempt(step, instead) {
   }
 }
 
+/**
+ * A request's body of unknown length, and a copy of its beginning. Where the client breaks off, the platform would end
+ * a cloned body as if it were whole; here the request to the origin is aborted instead.
+ */
+function passing(body, cap) {
+  const reader = body.getReader();
+  const abort = new AbortController();
+  const chunks = [];
+  let size = 0;
+  let settle;
+  const copy = new Promise((resolve) => {
+    settle = (cut) => resolve({ bytes: joined(chunks, Math.min(size, cap)), cut });
+  });
+  const late = setTimeout(() => settle(true), CAPTURE_MS);
+  const end = (cut) => {
+    clearTimeout(late);
+    settle(cut);
+  };
+  const pull = async (controller) => {
+    try {
+      const { done, value } = await reader.read();
+      if (done) {
+        end(size > cap);
+        controller.close();
+        return;
+      }
+      if (size < cap) chunks.push(value.slice(0, cap - size));
+      size += value.length;
+      controller.enqueue(value);
+    } catch {
+      end(true);
+      abort.abort();
+      await new Promise(() => {}); // an error here would end the body as well
+    }
+  };
+  const cancel = (reason) => {
+    end(true);
+    return reader.cancel(reason);
+  };
+  return { body: new ReadableStream({ pull, cancel }), copy, end, signal: abort.signal };
+}
+
 /** Up to `cap` bytes of a body copy, which is then cancelled, so that nobody waits for its rest. */
 async function read(body, cap) {
   if (!body) return { bytes: EMPTY, cut: false };
@@ -176,14 +229,18 @@ async function read(body, cap) {
     clearTimeout(late);
     if (cut) reader.cancel().catch(() => {});
   }
-  if (chunks.length === 1) return { bytes: chunks[0], cut };
+  return { bytes: joined(chunks, size), cut };
+}
+
+function joined(chunks, size) {
+  if (chunks.length === 1) return chunks[0];
   const bytes = new Uint8Array(size);
   let at = 0;
   for (const chunk of chunks) {
     bytes.set(chunk, at);
     at += chunk.length;
   }
-  return { bytes, cut };
+  return bytes;
 }
 
 /** `[request bytes, response bytes, path template]` to capture, or undefined if no rule is about the request. */

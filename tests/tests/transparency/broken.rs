@@ -1,11 +1,15 @@
 //! Origins that fail, each in its own way.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::raw::Raw;
-use crate::scene::{AUDITED, Answer, Gate, Request, SOON, Scene, UNAUDITED};
+use crate::raw::{Raw, chunk};
+use crate::scene::{AUDITED, Answer, Gate, Request, SOON, Scene, Sent, UNAUDITED, noise};
+
+/// More than what is captured.
+const BROKEN_AT: usize = 400_000;
 
 fn request() -> Request {
     Request::new("PUT").header("Content-Type", "application/json").body("{\"agent\":{}}")
@@ -23,10 +27,15 @@ fn assert_bad_gateway(answer: Option<Answer>, path: &str) {
 #[tokio::test]
 async fn an_origin_that_refuses_the_connection_becomes_a_502() {
     let scene = Scene::start().await;
-    for path in [UNAUDITED, AUDITED] {
-        assert_bad_gateway(request().send(scene.worker.address(), &scene.refusing_host(), path).await, path);
+    for request in [request(), request().chunked(&[b"{}"])] {
+        for path in [UNAUDITED, AUDITED] {
+            assert_bad_gateway(
+                request.send(scene.worker.address(), &scene.refusing_host(), path).await,
+                path,
+            );
+        }
+        scene.audits_one_more();
     }
-    scene.audits_one_more();
     scene.audited_everything().await;
 }
 
@@ -38,9 +47,11 @@ async fn an_origin_that_closes_without_an_answer_becomes_a_502() {
         Ok(None)
     });
     for path in [UNAUDITED, AUDITED] {
-        let [direct, through] = scene.both(path, &request()).await;
-        assert!(direct.answer.is_none(), "{path}: the origin itself says nothing");
-        assert_bad_gateway(through.answer, path);
+        for request in [request(), request().chunked(&[b"{}"])] {
+            let [direct, through] = scene.both(path, &request).await;
+            assert!(direct.answer.is_none(), "{path}: the origin itself says nothing");
+            assert_bad_gateway(through.answer, path);
+        }
     }
     scene.audited_everything().await;
 }
@@ -113,7 +124,7 @@ async fn a_client_that_hangs_up_ends_its_request_unless_that_is_audited() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_broken_off() {
     let scene = Scene::start().await;
-    let heads = ["Content-Length: 1000", "Transfer-Encoding: chunked"];
+    let heads = ["Content-Length: 1000000", "Transfer-Encoding: chunked"];
     for (with_reset, head) in [(true, heads[0]), (false, heads[0]), (true, heads[1]), (false, heads[1])] {
         let seen = Gate::default();
         let gate = seen.clone();
@@ -122,8 +133,8 @@ async fn an_answer_that_breaks_off_is_broken_off() {
             async move {
                 raw.rest(request.request_body()).await;
                 raw.write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n")).await?;
-                let body = if head.starts_with('T') { "5\r\nfirst\r\n" } else { "first" };
-                raw.write(body).await?;
+                let body = noise(BROKEN_AT);
+                raw.write(if head.starts_with('T') { chunk(&body) } else { body.to_vec() }).await?;
                 // A reset overtakes what is still on its way.
                 gate.wait().await;
                 if with_reset {
@@ -141,8 +152,10 @@ async fn an_answer_that_breaks_off_is_broken_off() {
                     let head = raw.head().await.expect("it answers").expect("it answers");
                     assert_eq!(head.status(), "200");
                     let mut rest = head.response_body("PUT");
-                    let first = raw.part(&mut rest).await.expect("it begins").expect("it begins");
-                    assert_eq!(first, "first");
+                    let mut count = 0;
+                    while count < BROKEN_AT {
+                        count += raw.part(&mut rest).await.expect("it goes on").expect("it goes on").len();
+                    }
                     seen.open();
                     raw.rest(rest).await
                 };
@@ -151,6 +164,61 @@ async fn an_answer_that_breaks_off_is_broken_off() {
             }
         }
         scene.audits_one_more();
+    }
+    scene.audited_everything().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_broken_off() {
+    let scene = Scene::start().await;
+    let (arrived, ended) = (Gate::default(), Gate::default());
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let (all_arrived, over, seen) = (arrived.clone(), ended.clone(), received.clone());
+    scene.origin.does(move |head, mut raw| {
+        let (all_arrived, over, seen) = (all_arrived.clone(), over.clone(), seen.clone());
+        async move {
+            let sent = head.header("x-sent").and_then(|sent| sent.parse().ok()).unwrap_or_default();
+            let (mut rest, mut count) = (head.request_body(), 0);
+            while count < sent {
+                count += raw.part(&mut rest).await?.map_or(0, |part| part.len());
+            }
+            all_arrived.open();
+            let (more, whole) = raw.rest(rest).await;
+            seen.lock().unwrap_or_else(PoisonError::into_inner).push((count, more.len(), whole));
+            over.open();
+            Ok(None)
+        }
+    });
+    // A few bytes, and more than what is captured.
+    for size in [5, 400_000] {
+        let part = noise(size);
+        let request = request().header("X-Sent", size.to_string());
+        for request in [request.clone().body(vec![0; size + 1]), request.chunked(&[])] {
+            for path in [UNAUDITED, AUDITED] {
+                for (address, host) in scene.parties() {
+                    for with_reset in [true, false] {
+                        let mut raw = Raw::connect(address).await.expect("it listens");
+                        raw.write(request.head(&host, path)).await.expect("it reads");
+                        let chunked = matches!(request.body, Sent::Chunked(_));
+                        let bytes = if chunked { chunk(&part) } else { part.to_vec() };
+                        raw.write(bytes).await.expect("it reads");
+                        arrived.wait().await;
+                        if with_reset {
+                            raw.reset().expect("it is open");
+                        } else {
+                            drop(raw);
+                        }
+                        ended.wait().await;
+                        let last = received.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                        let what = format!("{path} of {host}, chunked: {chunked}, reset: {with_reset}");
+                        assert_eq!(last, Some((size, 0, false)), "{what}");
+                        if path == AUDITED && host == scene.host() {
+                            scene.audits_one_more();
+                        }
+                    }
+                }
+            }
+        }
     }
     scene.audited_everything().await;
 }
