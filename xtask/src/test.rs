@@ -8,6 +8,7 @@ use crate::{edge, npm};
 /// Runs every lint and test.
 pub(crate) fn run() -> Result<(), Failure> {
     npm::install()?;
+    npm::install_test_tools()?;
     step("cargo fmt --check");
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     edge::build(edge::Build::Faults)?;
