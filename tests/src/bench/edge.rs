@@ -264,9 +264,9 @@ fn capnp(
             text(variant.name),
             bindings = bound.join(", "),
         );
-        let _ = write!(
+        let _ = writeln!(
             sockets,
-            "    (name = {0}, address = \"{1}\", http = (), service = {0}),\n",
+            "    (name = {0}, address = \"{1}\", http = (), service = {0}),",
             text(variant.name),
             variant.address
         );

@@ -1,12 +1,20 @@
-//! Planted stops of the core: every response is the origin's, and every event is there or replaced.
+//! Everything behind the response fails: every response is the origin's, and every event is there or replaced.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::post;
 
 use serde_json::json;
 use tests::keys::Keys;
-use tests::wire::{Call, send};
+use tests::stack::DeliveryMode;
+use tests::wire::{Call, Server, send};
 
-use crate::scene::{SOON, Scene, Setup, exchange};
+use crate::scene::{SOON, Scene, Setup, created, creation, exchange};
 
 const REQUESTS: usize = 300;
 const CONCURRENCY: usize = 6;
@@ -71,4 +79,131 @@ async fn a_core_that_stops_on_every_seventh_request_costs_no_response_and_no_eve
     let whole = events.iter().filter(|event| event["action"] == "AGENT_CREATED").count();
     assert_eq!(whole + replaced.len(), REQUESTS);
     assert!(whole >= REQUESTS - REQUESTS / 7 - 1, "{whole}: a stop costs its own request at most");
+}
+
+#[tokio::test]
+async fn a_core_that_runs_out_of_memory_costs_no_response() {
+    let keys = Keys::generate();
+    let (_, plain) = creation("a");
+    let url = "/api/create-agent?fault=memory";
+    let exchanges = vec![creation("a").0, exchange("POST", url, "{}", 201, r#"{"success":true}"#)];
+    let scene = Scene::start(&keys, exchanges, Setup { bundle: "edge-faults", ..Setup::default() }).await;
+    let hungry = Call {
+        method: "POST".to_owned(),
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Some("{}".to_owned()),
+    };
+    assert_eq!(scene.app(&hungry).await.status, 201);
+    for _ in 0..3 {
+        assert_eq!(scene.app(&plain).await.status, 201);
+    }
+    let events = scene.at_least(4, SOON).await;
+    let actions: Vec<_> = events.iter().filter_map(|event| event["action"].as_str()).collect();
+    assert_eq!(actions, ["CAPTURE_FAILED", "AGENT_CREATED", "AGENT_CREATED", "AGENT_CREATED"]);
+}
+
+/// The Worker with a queue whose first sends fail in this way; `FAILURE` stands for the words of a failing send.
+macro_rules! with_queue {
+    ($failure:literal) => {
+        concat!(
+            "import edge from './edge.mjs';\nlet failures = 2;\n",
+            "const broken = (queue) => ({ send: (...message) => (failures-- > 0 ? ",
+            $failure,
+            " : queue.send(...message)) });\n",
+            "export default {\n",
+            "  fetch: (request, env, ctx) => edge.fetch(request, { ...env, EVENTS: broken(env.EVENTS) }, ctx),\n",
+            "  queue: edge.queue,\n};\n"
+        )
+    };
+}
+
+async fn a_broken_queue_costs_no_response_and_no_event(entry: &'static str) {
+    let keys = Keys::generate();
+    let names = ["a", "b", "c", "d"];
+    let creations: Vec<_> = names.iter().map(|name| creation(name)).collect();
+    let exchanges = creations.iter().map(|(exchange, _)| exchange.clone()).collect();
+    let scene = Scene::start(&keys, exchanges, Setup { entry: Some(entry), ..Setup::default() }).await;
+    for (_, call) in &creations {
+        let start = Instant::now();
+        assert_eq!(scene.app(call).await.status, 201);
+        assert!(start.elapsed() < Duration::from_secs(5), "the response does not wait for the queue");
+    }
+    let events = scene.at_least(names.len(), SOON).await;
+    assert_eq!(created(&events), names);
+}
+
+#[tokio::test]
+async fn a_queue_that_hangs_is_tried_again() {
+    a_broken_queue_costs_no_response_and_no_event(with_queue!("new Promise(() => {})")).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_is_tried_again() {
+    a_broken_queue_costs_no_response_and_no_event(with_queue!("Promise.reject(new Error('full'))")).await;
+}
+
+/// A stand-in for a backend that fails: what it takes, it counts; what the real one would do is not its matter.
+async fn failing_backend(failures: usize, never: bool) -> (Server, Arc<Mutex<Vec<u64>>>) {
+    let taken: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let log = Arc::clone(&taken);
+    let left = Arc::new(AtomicUsize::new(failures));
+    let router = Router::new().route(
+        "/v1/batches",
+        post(async move |body: Bytes| {
+            if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                if never {
+                    std::future::pending::<()>().await;
+                }
+                return (StatusCode::INTERNAL_SERVER_ERROR, "oops".to_owned());
+            }
+            for framed in shared::batch::unframe(&body).expect("frames") {
+                let note = shared::note::Note::parse(framed.note).expect("a note");
+                let header: shared::batch::Header = note.text().parse().expect("a header");
+                log.lock()
+                    .expect("no test stops in here")
+                    .extend(vec![header.seq; usize::from(header.count)]);
+            }
+            (StatusCode::OK, r#"[{"status":200}]"#.to_owned())
+        }),
+    );
+    (Server::start(router, None).await.expect("a port"), taken)
+}
+
+async fn a_failing_backend_costs_no_response_and_no_event(never: bool) {
+    let keys = Keys::generate();
+    let (backend, taken) = failing_backend(2, never).await;
+    let names = ["a", "b", "c"];
+    let creations: Vec<_> = names.iter().map(|name| creation(name)).collect();
+    let exchanges = creations.iter().map(|(exchange, _)| exchange.clone()).collect();
+    let setup = Setup { mode: DeliveryMode::Direct, backend: Some(backend.address()), ..Setup::default() };
+    let scene = Scene::start(&keys, exchanges, setup).await;
+    for (_, call) in &creations {
+        let start = Instant::now();
+        assert_eq!(scene.app(call).await.status, 201);
+        assert!(start.elapsed() < Duration::from_secs(5), "the response does not wait for the backend");
+        // Each in a batch of its own.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let start = Instant::now();
+    while taken.lock().expect("no test stops in here").len() < names.len() {
+        assert!(start.elapsed() < SOON, "the events never came\n{}", scene.worker.output());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let mut seqs = taken.lock().expect("no test stops in here").clone();
+    seqs.dedup();
+    assert!(
+        seqs.windows(2).all(|pair| pair[1] == pair[0] + 1) && seqs[0] == 0,
+        "{seqs:?}: in order, without a gap"
+    );
+}
+
+#[tokio::test]
+async fn a_backend_that_answers_500_gets_the_batch_again() {
+    a_failing_backend_costs_no_response_and_no_event(false).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_never_answers_gets_the_batch_again() {
+    a_failing_backend_costs_no_response_and_no_event(true).await;
 }

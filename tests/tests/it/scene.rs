@@ -40,6 +40,10 @@ pub struct Setup {
     pub bundle: &'static str,
     /// Whether the backend knows the Worker's key from the start.
     pub registered: bool,
+    /// A module to enter by instead of the Worker's own, `./edge.mjs`, which it imports.
+    pub entry: Option<&'static str>,
+    /// Where the Worker sends batches instead of to the backend.
+    pub backend: Option<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -49,6 +53,8 @@ impl Default for Setup {
             queue: QueueOptions { max_batch_timeout: 1, ..QueueOptions::default() },
             bundle: "edge",
             registered: true,
+            entry: None,
+            backend: None,
         }
     }
 }
@@ -69,14 +75,13 @@ impl Scene {
         };
         let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
         let worker_port = free_port(None).expect("a port");
-        let config = EdgeConfig::for_demo(
-            worker_port,
-            origin.address(),
-            origin.address(),
-            ingest.address(),
-            setup.mode,
-        );
-        let bundle = edge_bundle().expect("a built worker").with_file_name(setup.bundle);
+        let backend = setup.backend.unwrap_or(ingest.address());
+        let config =
+            EdgeConfig::for_demo(worker_port, origin.address(), origin.address(), backend, setup.mode);
+        let mut bundle = edge_bundle().expect("a built worker").with_file_name(setup.bundle);
+        if let Some(entry) = setup.entry {
+            bundle = entered_by(entry, &bundle, &dir.path().join("bundle"));
+        }
         let vars = vec![
             ("EDGETRAIL_CONFIG".to_owned(), serde_json::to_string(&config).expect("plain data")),
             ("EDGETRAIL_SIGNING_KEY".to_owned(), signing.signer.reveal()),
@@ -212,6 +217,22 @@ impl Scene {
         assert!(!values.is_empty());
         values
     }
+}
+
+/// A copy of a bundle with another entry.
+fn entered_by(entry: &str, bundle: &Path, copy: &Path) -> PathBuf {
+    let list = std::fs::read(bundle.join("modules.json")).expect("a built worker");
+    let mut modules: Vec<Value> = serde_json::from_slice(&list).expect("a list");
+    for module in &modules {
+        let name = module["name"].as_str().expect("a name");
+        let target = copy.join(name);
+        std::fs::create_dir_all(target.parent().expect("a folder")).expect("our own folder");
+        std::fs::copy(bundle.join(name), target).expect("a module");
+    }
+    modules.insert(0, json!({"name": "entry.mjs", "kind": "esModule"}));
+    std::fs::write(copy.join("entry.mjs"), entry).expect("our own folder");
+    std::fs::write(copy.join("modules.json"), Value::from(modules).to_string()).expect("our own folder");
+    copy.to_path_buf()
 }
 
 pub async fn ask(address: SocketAddr, host: &str, call: &Call) -> Answer {
