@@ -115,3 +115,32 @@ async fn concurrent_requests_gather_into_batches_and_each_event_comes_once() {
     assert!(batches < 200, "{batches} batches of 400 events: they gather");
     assert_eq!(gaps, 0, "a stream has no gap");
 }
+
+#[tokio::test]
+async fn two_workers_with_a_queue_each_serve_as_one_edge_and_the_loss_of_one_loses_nothing() {
+    let keys = Keys::generate();
+    let (mut scene, calls) = scene_with(&keys, 60, Setup::default()).await;
+    let mut other = scene.another_worker().await;
+    let token = alices_token(&keys);
+    let send_to = async |address, calls: &[(String, Call)]| {
+        for (name, call) in calls {
+            let call = call.clone().header("authorization", format!("Bearer {token}"));
+            let answer = crate::scene::ask(address, &scene.config.app_host(), &call).await;
+            assert_eq!(answer.status, 201, "{name}");
+        }
+    };
+    send_to(scene.worker.address(), &calls[..20]).await;
+    send_to(other.address(), &calls[20..40]).await;
+    // What was sent is in the queue once the linger and one send are over; then one of them is lost.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    other.kill9();
+    send_to(scene.worker.address(), &calls[40..]).await;
+    let served: Vec<_> = [&calls[..20], &calls[40..]].concat();
+    let events = scene.at_least(40, SOON).await;
+    assert_eq!(created(&events), names(&served), "the other's lie in its queue");
+    // Its queue's folder is all that is needed to have the rest.
+    other.restart().await.expect("it starts after a kill");
+    let events = scene.at_least(60, SOON).await;
+    assert_eq!(created(&events), names(&calls));
+    scene.worker.stop();
+}

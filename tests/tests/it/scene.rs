@@ -94,6 +94,14 @@ impl Scene {
         Self { worker, ingest, origin, config, signing, dir, bundle, vars }
     }
 
+    /// A second Worker with the same configuration and a queue of its own, which takes ten seconds to deliver.
+    pub async fn another_worker(&self) -> Worker {
+        let port = free_port(None).expect("a port");
+        let queue = QueueOptions { max_batch_timeout: 10, ..QueueOptions::default() };
+        let folder = self.dir.path().join("another-worker");
+        Worker::start_bundle(&folder, &self.bundle, port, self.vars.clone(), queue).await.expect("a worker")
+    }
+
     /// What an operator does to make the backend know the Worker's key.
     pub fn register_signer(&self) {
         let config = self.dir.path().join("ingest/edgetrail.toml");
