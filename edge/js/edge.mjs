@@ -73,7 +73,7 @@ async function audited(request, env, ctx, seen) {
       } else {
         copies.request = request.clone().body;
         // A body that is not small is read along, so that the copy is cut at the cap and not held whole.
-        if (!(Number(length) <= plan[0])) copies.early = read(copies.request, plan[0]);
+        if (!(Number(length) <= plan[0])) copies.early = read(copies.request, plan[0], deadline());
       }
     }
   } catch (error) {
@@ -121,10 +121,12 @@ async function capture(request, env, seen, response, copies) {
   const { mount, url, plan, arrived } = seen;
   const requestLines = lines(request.headers, mount.request_headers);
   const responseLines = response ? lines(response.headers, mount.response_headers) : "";
+  const limit = deadline();
   const [asked, answered] = await Promise.all([
-    copies.early ?? read(copies.request, plan[0]),
-    read(copies.response, plan[1]),
+    copies.early ?? read(copies.request, plan[0], limit),
+    read(copies.response, plan[1], limit),
   ]);
+  limit.end();
   const look = (step) => {
     const { index } = mount;
     const facts = new core.Seen(index, request.method, url.pathname, url.search, requestLines, cf(request), arrived);
@@ -201,35 +203,42 @@ function passing(body, cap) {
   return { body: new ReadableStream({ pull, cancel }), copy, end, signal: abort.signal };
 }
 
+/** The end of the time for reading copies: one timer for all that are read together. */
+function deadline() {
+  const limit = { readers: [], over: false };
+  const timer = setTimeout(() => {
+    limit.over = true;
+    for (const reader of limit.readers) reader.cancel().catch(() => {});
+  }, CAPTURE_MS);
+  limit.end = () => clearTimeout(timer);
+  return limit;
+}
+
 /** Up to `cap` bytes of a body copy, which is then cancelled, so that nobody waits for its rest. */
-async function read(body, cap) {
+async function read(body, cap, limit) {
   if (!body) return { bytes: EMPTY, cut: false };
   const reader = body.getReader();
+  limit.readers.push(reader);
   const chunks = [];
   let size = 0;
   let cut = false;
-  const late = setTimeout(() => {
-    cut = true;
-    reader.cancel().catch(() => {});
-  }, CAPTURE_MS);
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
-      chunks.push(value.subarray(0, cap - size));
-      size += Math.min(value.length, cap - size);
-      if (value.length > chunks.at(-1).length) {
+      const kept = value.length > cap - size ? value.subarray(0, cap - size) : value;
+      chunks.push(kept);
+      size += kept.length;
+      if (kept.length < value.length) {
         cut = true;
         break;
       }
     }
   } catch {
     cut = true; // the origin or the client broke off
-  } finally {
-    clearTimeout(late);
-    if (cut) reader.cancel().catch(() => {});
   }
-  return { bytes: joined(chunks, size), cut };
+  if (cut) reader.cancel().catch(() => {});
+  return { bytes: joined(chunks, size), cut: cut || limit.over };
 }
 
 function joined(chunks, size) {

@@ -25,9 +25,9 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
         }
     };
     step(words);
-    let profile = ["--profile", "edge", "--target", "wasm32-unknown-unknown"];
+    let profile = ["--profile", "worker", "--target", "wasm32-unknown-unknown"];
     run(cargo(&["build", "--quiet", "-p", "edge"]).args(profile).args(features))?;
-    let wasm = target().join("wasm32-unknown-unknown/edge/edge.wasm");
+    let wasm = target().join("wasm32-unknown-unknown/worker/edge.wasm");
     let out = target().join(folder);
     if out.exists() {
         fs::remove_dir_all(&out).map_err(|error| at(&out, &error))?;
