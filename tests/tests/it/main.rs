@@ -1,6 +1,7 @@
 //! End to end: the real Worker in workerd, the real backend, the real PostgreSQL.
 #![expect(unreachable_pub, reason = "a test binary has no readers of its interface")]
 
+mod bundle;
 mod capture;
 mod dead_letters;
 mod delivery;
