@@ -17,10 +17,9 @@ export default {
     const mount = mounts.get(url.host);
     if (!mount) return problem(421, url.host);
     const target = mount.upstream + url.pathname + url.search;
-    const headers = mount.forward_client_ip ? forwarded(mount, request) : null;
     const plan = planned(mount, request.method, url);
-    if (!plan) return fetch(outgoing(target, request, headers)).catch(() => problem(502, url.host));
-    const response = audited(request, env, ctx, { mount, url, target, headers, plan, arrived });
+    if (!plan) return fetch(outgoing(mount, target, request)).catch(() => problem(502, url.host));
+    const response = audited(request, env, ctx, { mount, url, target, plan, arrived });
     // A client that hangs up cancels its request: what the origin may have done by then must still become an event.
     ctx.waitUntil(response);
     return response;
@@ -38,31 +37,29 @@ export default {
   },
 };
 
-function outgoing(target, request, headers, passing) {
-  if (passing) {
-    const { body, signal } = passing;
-    const { method } = request;
-    return new Request(target, { method, headers: headers ?? request.headers, body, signal, redirect: "manual" });
-  }
-  const forward = new Request(target, request);
-  return headers ? new Request(forward, { headers }) : forward;
+/** The request to the origin; `passing` is its body where that is read on its way. */
+function outgoing(mount, target, request, passing) {
+  const { method, headers } = request;
+  const forward = passing
+    ? new Request(target, { method, headers, body: passing.body, signal: passing.signal, redirect: "manual" })
+    : new Request(target, request);
+  if (mount.forward_client_ip) nameClient(mount, request, forward.headers);
+  return forward;
 }
 
-/** The request's headers with the platform's word on the client's address, and nobody else's. */
-function forwarded(mount, request) {
-  const headers = new Headers(request.headers);
+/** The platform's word on the client's address, and nobody else's. */
+function nameClient(mount, request, headers) {
   for (const name of mount.strip) headers.delete(name);
   try {
-    const address = core.client_ip(mount.index, lines(request.headers, mount.request_headers), cf(request));
+    const address = core.client_ip(mount.index, lines(request.headers, mount.address_headers), cf(request));
     if (address) headers.set(mount.forward_client_ip, address);
   } catch (error) {
     failed(error);
   }
-  return headers;
 }
 
 async function audited(request, env, ctx, seen) {
-  const { mount, url, target, headers, plan, arrived } = seen;
+  const { mount, url, target, plan, arrived } = seen;
   const copies = { request: null, response: null, early: null };
   try {
     if (plan[0] && request.body) {
@@ -81,7 +78,7 @@ async function audited(request, env, ctx, seen) {
   }
   let response;
   try {
-    response = await fetch(outgoing(target, request, headers, seen.passing));
+    response = await fetch(outgoing(mount, target, request, seen.passing));
   } catch {
     seen.passing?.end(true);
     response = problem(502, url.host);

@@ -144,6 +144,7 @@ fn plan(mounts: &[Compiled], delivery: &Delivery) -> Value {
                 "request_headers": headers.request,
                 "response_headers": headers.response,
                 "forward_client_ip": mount.forward_client_ip,
+                "address_headers": Mount::ADDRESS_SOURCES,
                 "strip": mount.stripped_headers(),
                 "jwks_url": mount.auth.jwks_url,
                 "hs256_secret": mount.auth.hs256_secret,
@@ -170,9 +171,9 @@ struct Headers {
 
 impl Headers {
     fn wanted(router: &Router) -> Self {
-        let own = ["cookie", "authorization", "user-agent", "cf-connecting-ip", "cf-ray", "x-forwarded-for"];
+        let own = ["cookie", "authorization", "user-agent", "cf-ray"];
         let mut wanted = Self {
-            request: own.iter().map(|name| (*name).to_owned()).collect(),
+            request: own.iter().chain(Mount::ADDRESS_SOURCES).map(|name| (*name).to_owned()).collect(),
             response: ["content-range", "x-sb-error-code"].iter().map(|name| (*name).to_owned()).collect(),
         };
         for source in router.sources() {

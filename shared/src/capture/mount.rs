@@ -53,6 +53,9 @@ pub(crate) const ADDRESS_HEADERS: &[&str] =
     &["x-forwarded-for", "x-real-ip", "forwarded", "true-client-ip", "x-client-ip", "sb-forwarded-for"];
 
 impl Mount {
+    /// The headers that [`Mount::client_ip`] looks at.
+    pub const ADDRESS_SOURCES: &[&str] = &["cf-connecting-ip", "x-forwarded-for"];
+
     /// The client's address as the platform says; none where it does not.
     ///
     /// `platform` is what the runtime says of the request (`request.cf`).
