@@ -33,9 +33,10 @@ struct Variant {
     host: String,
 }
 
-/// The two kinds of requests.
+/// The kinds of requests.
 struct Requests {
     unaudited: Arc<[u8]>,
+    forwarding: Arc<[u8]>,
     audited: Arc<[u8]>,
 }
 
@@ -45,7 +46,7 @@ struct Requests {
 /// [`BenchError`] if a part does not start, or an answer is not a 2xx.
 pub async fn run(extent: Extent) -> Result<Report, BenchError> {
     let (rounds, time) = match extent {
-        Extent::Quick => (5, Duration::from_millis(1_500)),
+        Extent::Quick => (5, Duration::from_millis(1_000)),
         Extent::Full => (15, Duration::from_secs(3)),
     };
     let dir = tempfile::tempdir().map_err(io("making a folder"))?;
@@ -56,7 +57,7 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
     let pid = workerd.pid();
     let mut report = Report::default();
     report.row("edge", format!("{rounds} rounds of {time:?} a variant, {CONNECTIONS} connections"));
-    for kind in [Kind::Unaudited, Kind::Audited] {
+    for kind in [Kind::Unaudited, Kind::Forwarding, Kind::Audited] {
         let measured = measure(&variants, &keys, kind, rounds, time, pid)?;
         tell(&mut report, kind, &measured);
     }
@@ -67,7 +68,11 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    /// A route that no rule is about.
     Unaudited,
+    /// The same on a mount that names the client to the origin.
+    Forwarding,
+    /// A route that is audited with both bodies.
     Audited,
 }
 
@@ -90,6 +95,7 @@ fn measure(
     let requests: Vec<Requests> = variants.iter().map(|variant| requests(&variant.host, keys)).collect();
     let request = |at: usize| match kind {
         Kind::Unaudited => &requests[at].unaudited,
+        Kind::Forwarding => &requests[at].forwarding,
         Kind::Audited => &requests[at].audited,
     };
     let mut measured: Vec<Measured> = variants
@@ -144,6 +150,7 @@ fn tell(report: &mut Report, kind: Kind, measured: &[Measured]) {
     };
     match kind {
         Kind::Unaudited => figure("unaudited", of(DIRECT), bare),
+        Kind::Forwarding => figure("unaudited_forwarding", of(DIRECT), bare),
         Kind::Audited => {
             figure("audited", of(DIRECT), bare);
             figure("audited_queue", of(QUEUE), bare);
@@ -223,7 +230,10 @@ fn capnp(
     let mut services = String::new();
     let mut sockets = String::new();
     for variant in variants {
-        let hosts = json!({(variant.host.clone()): format!("http://{origin}")}).to_string();
+        let upstream = format!("http://{origin}");
+        let hosts =
+            json!({(variant.host.clone()): upstream, (variant.host.replace("app.", "ref.")): upstream})
+                .to_string();
         let (modules, bindings) = match variant.name {
             BARE => {
                 ("(name = \"bare.mjs\", esModule = embed \"bare.mjs\")".to_owned(), vec![("HOSTS", hosts)])
@@ -318,11 +328,16 @@ fn requests(host: &str, keys: &Keys) -> Requests {
     }, "sessionId": "sess-1", "input_values": {"days": 14}})
     .to_string();
     let get = format!("GET /api/agents?status=active HTTP/1.1\r\n{head}\r\n");
+    let forwarding = get.replace("host: app.", "host: ref.");
     let post = format!(
         "POST /api/create-agent HTTP/1.1\r\n{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    Requests { unaudited: get.into_bytes().into(), audited: post.into_bytes().into() }
+    Requests {
+        unaudited: get.into_bytes().into(),
+        forwarding: forwarding.into_bytes().into(),
+        audited: post.into_bytes().into(),
+    }
 }
 
 /// 1.1 kB of JSON, as the application answers; and the key set.
