@@ -29,7 +29,7 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
     let frames = unframe(&bytes).map_err(|error| {
         Answer(Problem::new(400, "unreadable-request", "The request is not framed batches").detail(error))
     })?;
-    // All are queued before the first is waited for, so that one request is one transaction.
+    // All are queued before the first is waited for, so that one request is one transaction of each lane.
     let mut accepted = Vec::with_capacity(frames.len());
     for framed in frames {
         accepted.push(state.receiver.accept(framed).await);

@@ -211,9 +211,9 @@ impl Config {
             data_dir: keys.or("database.data_dir", PathBuf::from(".edgetrail/pg"))?,
             max_connections: keys.or("database.max_connections", 10)?,
         };
-        // The sequencer, the writer and a reader each hold one connection at the same time.
-        if !(3..=1000).contains(&database.max_connections) {
-            return Err(ConfigError::key("database.max_connections", "must be 3 to 1000"));
+        // The sequencer, both lanes of the writer and a reader each hold one connection at the same time.
+        if !(4..=1000).contains(&database.max_connections) {
+            return Err(ConfigError::key("database.max_connections", "must be 4 to 1000"));
         }
         let interval: u64 = keys.or("log.interval_ms", 250)?;
         if !(1..=60_000).contains(&interval) {

@@ -1,4 +1,5 @@
-//! The writer: one task that gathers the batches of many connections into one transaction and answers after the commit.
+//! The writer: a few lanes, each a task that gathers the batches of many connections into one transaction and answers
+//! after the commit. A stream keeps to one lane, so that its batches are written in their order.
 //!
 //! The batch rows decide what is new, in the same transaction as the events, so a repeated request stores nothing
 //! twice, and a commit whose answer was lost can simply be tried again.
@@ -15,12 +16,14 @@ use crate::store::batches::{self, BatchKey, BatchRow};
 use crate::store::events::{self, EventRow};
 use crate::store::{Store, StoreError, log, quarantine};
 
+/// Transactions at a time: while one waits for the disk or for us, PostgreSQL works on another.
+const LANES: usize = 2;
 /// Events in one transaction: measured, more than 1000 gains nothing.
 const GATHER_EVENTS: usize = 1000;
 /// How long the first batch waits for company: about one commit.
 const GATHER_FOR: Duration = Duration::from_millis(5);
-/// Batches in the queue: at 110 kB each 56 MB, and two seconds of work.
-const QUEUE: usize = 512;
+/// Batches in the queue of a lane: at 110 kB each 28 MB, and about two seconds of work.
+const QUEUE: usize = 256;
 /// A restart of PostgreSQL after a crash takes one to two seconds; the sender's own timeout is longer.
 const RETRY_FOR: Duration = Duration::from_secs(6);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -52,7 +55,7 @@ pub struct QueueFull;
 /// The way to the writer.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Job>,
+    lanes: Vec<mpsc::Sender<Job>>,
 }
 
 #[derive(Debug)]
@@ -63,15 +66,23 @@ struct Job {
 }
 
 impl Writer {
-    /// Starts the task. It ends after `stop` turned true and the queue is empty; `stored` is notified of each commit.
+    /// Starts the lanes. They end after `stop` turned true and their queues are empty; `stored` is notified of each
+    /// commit.
     pub fn start(
         store: Store,
         stored: Arc<Notify>,
         stop: watch::Receiver<bool>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(store, jobs, stored, stop));
-        (Self { queue }, task)
+        let mut tasks = tokio::task::JoinSet::new();
+        let lanes = (0..LANES)
+            .map(|_| {
+                let (queue, jobs) = mpsc::channel(QUEUE);
+                tasks.spawn(run(store.clone(), jobs, Arc::clone(&stored), stop.clone()));
+                queue
+            })
+            .collect();
+        let all = tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
+        (Self { lanes }, all)
     }
 
     /// Puts a batch into the queue.
@@ -81,9 +92,10 @@ impl Writer {
     pub fn submit(&self, batch: Prepared) -> Result<oneshot::Receiver<Outcome>, QueueFull> {
         let (answer, receiver) = oneshot::channel();
         let since = Instant::now();
-        self.queue.try_send(Job { batch, answer, since }).map_err(|_| QueueFull)?;
-        let waiting = self.queue.max_capacity() - self.queue.capacity();
-        metrics::gauge!("edgetrail_writer_queue_depth").set(waiting as f64);
+        // Streams are named at random.
+        let lane = batch.row.stream.last().map_or(0, |byte| usize::from(*byte)) % self.lanes.len();
+        self.lanes[lane].try_send(Job { batch, answer, since }).map_err(|_| QueueFull)?;
+        metrics::gauge!("edgetrail_writer_queue_depth").increment(1.0);
         Ok(receiver)
     }
 }
@@ -108,7 +120,7 @@ async fn run(
                 Ok(None) | Err(_) => break,
             }
         }
-        metrics::gauge!("edgetrail_writer_queue_depth").set(jobs.len() as f64);
+        metrics::gauge!("edgetrail_writer_queue_depth").decrement(group.len() as f64);
         let prepared: Vec<&Prepared> = group.iter().map(|job| &job.batch).collect();
         let outcomes = write(&store, &prepared).await;
         stored.notify_one();
@@ -300,9 +312,11 @@ async fn place(connection: &mut PgConnection, group: &[&Prepared]) -> Result<Vec
             metrics::counter!("edgetrail_prev_mismatches_total").increment(1);
         }
     }
-    // Another process may have taken a place after `known` looked.
-    for known in batches::known(connection, &keys).await? {
-        headers.insert(known.key, (known.header_hash, known.prev));
+    if inserted.len() < rows.len() {
+        // Another process may have taken a place after `known` looked.
+        for known in batches::known(connection, &keys).await? {
+            headers.insert(known.key, (known.header_hash, known.prev));
+        }
     }
     let mut placed = Vec::with_capacity(group.len());
     for (at, key) in keys.iter().enumerate() {
@@ -350,8 +364,13 @@ async fn insert_events(
     new: &[(i64, &Prepared)],
     care: Care,
 ) -> Result<Vec<(i64, Bad)>, StoreError> {
-    let rows: Vec<(i64, &EventRow)> =
+    let mut rows: Vec<(i64, &EventRow)> =
         new.iter().flat_map(|(id, batch)| batch.good.iter().map(move |event| (*id, event))).collect();
+    // In the order of the primary key, so that two lanes with the same events cannot wait for each other.
+    rows.sort_by(|(_, one), (_, other)| {
+        let key = |row: &EventRow| (row.filed_at, row.event.id);
+        one.event.tenant.cmp(&other.event.tenant).then_with(|| key(one).cmp(&key(other)))
+    });
     if rows.is_empty() {
         return Ok(Vec::new());
     }

@@ -33,6 +33,30 @@ async fn a_repeated_batch_is_answered_and_stored_once() {
 }
 
 #[tokio::test]
+async fn the_same_events_in_two_streams_are_stored_once() {
+    let server = Server::start().await;
+    let mut producers = [server.producer().await, server.producer().await];
+    // They are of different lanes of the writer.
+    for (producer, lane) in producers.iter_mut().zip(0..) {
+        producer.stream.0[15] = lane;
+    }
+    for round in 0..10 {
+        let mut events: Vec<_> = (0..100).map(|n| sample(round * 100 + n)).collect();
+        let one = producers[0].seal(&events).frame();
+        events.reverse();
+        let other = producers[1].seal(&events).frame();
+        let (one, other) = tokio::join!(server.post(&one), server.post(&other));
+        let [one, other] = [one.json()[0].clone(), other.json()[0].clone()];
+        let stored = |item: &serde_json::Value| item["stored"].as_u64().expect("a number");
+        assert_eq!(stored(&one) + stored(&other), 100, "{one} {other}");
+        let quarantined = |item: &serde_json::Value| item["quarantined"].as_array().map_or(0, Vec::len);
+        assert_eq!(quarantined(&one) + quarantined(&other), 100);
+    }
+    assert_eq!(server.all("").await.len(), 1000);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_header_for_one_place_is_409_and_stays_as_evidence() {
     let server = Server::start().await;
     let mut producer = server.producer().await;
