@@ -47,7 +47,7 @@ struct Requests {
 pub async fn run(extent: Extent) -> Result<Report, BenchError> {
     let (rounds, time) = match extent {
         Extent::Quick => (5, Duration::from_millis(1_000)),
-        Extent::Full => (15, Duration::from_secs(3)),
+        Extent::Full => (9, Duration::from_secs(2)),
     };
     let dir = tempfile::tempdir().map_err(io("making a folder"))?;
     let keys = Keys::generate();
