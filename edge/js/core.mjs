@@ -21,7 +21,8 @@ export function configured(env) {
 
 /** After any throw: if the core stopped, a new instance, configured as before (the old one has stale memory). */
 export function failed(error) {
-  const stopped = error instanceof WebAssembly.RuntimeError;
+  // A RangeError is a stack that ran over: it leaves the instance as broken as a trap does.
+  const stopped = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
   console.error(`edgetrail: ${stopped ? "the core was reset" : `${error?.name}: ${error?.message}`}`);
   if (!stopped) return;
   core.__wbg_reset_state();

@@ -124,7 +124,7 @@ impl Seen {
             );
             Draft::from_exchange(&compiled.router, &exchange)
         })?;
-        Some(draft_and_checks(&draft))
+        Some(draft_and_checks(draft))
     }
 
     /// `[draft, checks]` of an event that only says that capturing failed on this path template.
@@ -132,7 +132,7 @@ impl Seen {
         let draft = with_mount(self.mount, |compiled| {
             Some(Draft::fallback(&self.exchange(compiled, Body::default(), Body::default()), route))
         })?;
-        Some(draft_and_checks(&draft))
+        Some(draft_and_checks(draft))
     }
 
     fn exchange<'a>(
@@ -158,9 +158,9 @@ impl Seen {
     }
 }
 
-fn draft_and_checks(draft: &Draft) -> Vec<String> {
-    let text = serde_json::to_string(draft).expect("a draft is plain data");
-    let checks = serde_json::to_string(&draft.checks()).expect("checks are plain data");
+fn draft_and_checks(mut draft: Draft) -> Vec<String> {
+    let checks = serde_json::to_string(&draft.take_checks()).expect("checks are plain data");
+    let text = serde_json::to_string(&draft).expect("a draft is plain data");
     vec![text, checks]
 }
 

@@ -19,16 +19,25 @@ use crate::redact;
 struct Token {
     claims: Claims,
     algorithm: Algorithm,
+    /// Whether a verdict is awaited.
+    checkable: bool,
+    /// What is to be checked, until it is taken; it never travels with the draft.
+    #[serde(skip)]
     check: Option<Check>,
 }
 
 impl From<Jwt> for Token {
     fn from(jwt: Jwt) -> Self {
-        Self { claims: jwt.claims, algorithm: jwt.algorithm, check: jwt.check }
+        Self {
+            claims: jwt.claims,
+            algorithm: jwt.algorithm,
+            checkable: jwt.check.is_some(),
+            check: jwt.check,
+        }
     }
 }
 
-/// What the crypto engine said, in the order of [`Draft::checks`].
+/// What the crypto engine said, in the order of [`Draft::take_checks`].
 pub type Verdicts = Vec<Verdict>;
 
 /// An event that waits for verdicts, time and random bytes. Already redacted.
@@ -163,12 +172,13 @@ impl Draft {
         }
     }
 
-    /// The signatures to check, at most two.
-    pub fn checks(&self) -> Vec<&Check> {
-        self.tokens().filter_map(|token| token.check.as_ref()).collect()
+    /// The signatures to check, at most two. The draft does not keep them: they hold what was signed.
+    pub fn take_checks(&mut self) -> Vec<Check> {
+        let tokens = self.request_token.iter_mut().chain(&mut self.actor_token);
+        tokens.filter_map(|token| token.check.take()).collect()
     }
 
-    /// The event. `verdicts` answer [`Draft::checks`] in order; a missing one counts as unavailable.
+    /// The event. `verdicts` answer [`Draft::take_checks`] in order; a missing one counts as unavailable.
     ///
     /// The id carries the request's arrival and ten random bytes.
     pub fn into_event(self, verdicts: &[Verdict], issuer: &Issuer, random: &[u8; 10]) -> Event {
@@ -218,10 +228,8 @@ impl Draft {
     fn identity(&self, verdicts: &[Verdict], issuer: &Issuer) -> Identity {
         let mut verdicts = verdicts.iter().copied();
         let mut judged = self.tokens().map(|token| {
-            let verdict = match token.check {
-                Some(_) => verdicts.next().unwrap_or(Verdict::Unavailable),
-                None => Verdict::Unavailable,
-            };
+            let answered = token.checkable.then(|| verdicts.next()).flatten();
+            let verdict = answered.unwrap_or(Verdict::Unavailable);
             identity::judge(&token.claims, token.algorithm, verdict, issuer, self.arrived)
         });
         let first = judged.next().unwrap_or_else(Identity::anonymous);
