@@ -141,12 +141,12 @@ async function capture(request, env, seen, response, copies) {
   if (!drafted) return;
   const [draft, checks] = drafted;
   const judged = await Promise.all(JSON.parse(checks).map((check) => verify(check, mount, env)));
-  const random = crypto.getRandomValues(new Uint8Array(42));
-  const event = attempt(
+  const random = crypto.getRandomValues(new Uint8Array(84));
+  const events = attempt(
     () => core.build(mount.index, draft, JSON.stringify(judged), random),
     () => core.build(mount.index, fallback()[0], "[]", random),
   );
-  await deliver(event, mount.tenant, env);
+  await Promise.all(events.map((event) => deliver(event, mount.tenant, env)));
 }
 
 function attempt(step, instead) {

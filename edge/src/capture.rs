@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use js_sys::Uint8Array;
 use serde_json::Value;
 use shared::capture::{Body, Draft, Exchange, Headers};
 use shared::event::Timestamp;
@@ -151,6 +152,9 @@ impl Seen {
             status: self.status,
             response_headers: &self.response_headers,
             response_body,
+            before: None,
+            intent: None,
+            hash_key: None,
             platform: &self.platform,
             arrived: self.arrived,
             duration_ms: self.duration_ms,
@@ -164,23 +168,29 @@ fn draft_and_checks(mut draft: Draft) -> Vec<String> {
     vec![text, checks]
 }
 
-/// The event of a draft: its digest (32 bytes) and opening.
+/// The events of a draft, each its digest (32 bytes) and opening: the act's own, and beside it one more where the
+/// request named another user than its token proves.
 ///
-/// `verdicts` is a JSON array of `valid`, `invalid` or `unavailable`, one for each check; `random` are 42 bytes: ten
-/// for the id, 32 for the seed.
+/// `verdicts` is a JSON array of `valid`, `invalid` or `unavailable`, one for each check; `random` are 84 bytes: ten
+/// for each of two ids, 32 for each of two seeds.
 #[wasm_bindgen]
-pub fn build(mount: usize, draft: &str, verdicts: &str, random: &[u8]) -> Option<Vec<u8>> {
+pub fn build(mount: usize, draft: &str, verdicts: &str, random: &[u8]) -> Option<Vec<Uint8Array>> {
     #[cfg(feature = "faults")]
     crate::faults::plant_build();
     let draft: Draft = serde_json::from_str(draft).ok()?;
     let verdicts: Vec<Verdict> = serde_json::from_str(verdicts).ok()?;
-    let (id, seed) = random.split_first_chunk::<10>()?;
-    let seed = Seed(*seed.first_chunk::<32>()?);
-    let event = with_mount(mount, |compiled| Some(draft.into_event(&verdicts, &compiled.mount.auth, id)))?;
-    let opening = event.to_opening(seed);
-    let mut bytes = leaf::digest(&opening).to_vec();
-    bytes.extend_from_slice(&opening.encode());
-    Some(bytes)
+    let (ids, seeds) = random.split_at_checked(20)?;
+    let ids = [*ids.first_chunk::<10>()?, *ids.last_chunk::<10>()?];
+    let seeds = [*seeds.first_chunk::<32>()?, *seeds.get(32..)?.first_chunk::<32>()?];
+    let events =
+        with_mount(mount, |compiled| Some(draft.into_events(&verdicts, &compiled.mount.auth, &ids)))?;
+    let encoded = events.iter().zip(seeds).map(|(event, seed)| {
+        let opening = event.to_opening(Seed(seed));
+        let mut bytes = leaf::digest(&opening).to_vec();
+        bytes.extend_from_slice(&opening.encode());
+        Uint8Array::from(bytes.as_slice())
+    });
+    Some(encoded.collect())
 }
 
 /// The key of a key set to check a signature with, as JWK text.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::capture::Mount;
+use shared::capture::{Mount, REQUEST_HEADERS, RESPONSE_HEADERS};
 use shared::policy::{Pack, Router, Source};
 
 /// The rule packs that are compiled in.
@@ -171,11 +171,8 @@ struct Headers {
 
 impl Headers {
     fn wanted(router: &Router) -> Self {
-        let own = ["cookie", "authorization", "user-agent", "cf-ray"];
-        let mut wanted = Self {
-            request: own.iter().chain(Mount::ADDRESS_SOURCES).map(|name| (*name).to_owned()).collect(),
-            response: ["content-range", "x-sb-error-code"].iter().map(|name| (*name).to_owned()).collect(),
-        };
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mut wanted = Self { request: owned(REQUEST_HEADERS), response: owned(RESPONSE_HEADERS) };
         for source in router.sources() {
             match source {
                 Source::RequestHeader(name) => wanted.request.insert(name.clone()),

@@ -55,6 +55,7 @@ pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
         })),
         "compliance": event.compliance,
         "duration_ms": event.duration_ms,
+        "echo": event.echo,
     }))
 }
 

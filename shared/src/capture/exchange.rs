@@ -1,14 +1,15 @@
 //! A captured exchange and the values that expressions may ask of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Headers, Mount};
 use crate::event::{BodyState, Timestamp};
 use crate::identity::Claims;
 use crate::json::{self, Ending};
-use crate::policy::{Facts, Source};
+use crate::policy::{BeforeRule, Facts, Rule, Source};
 
 /// What was captured of a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,6 +19,26 @@ pub struct Body<'a> {
     /// Whether bytes are missing at the end.
     pub cut: bool,
 }
+
+/// Request headers that capturing reads itself, beside those that rules name.
+pub const REQUEST_HEADERS: &[&str] = &[
+    "accept-profile",
+    "apikey",
+    "authorization",
+    "cf-connecting-ip",
+    "cf-ray",
+    "content-profile",
+    "content-type",
+    "cookie",
+    "origin",
+    "referer",
+    "user-agent",
+    "x-client-info",
+    "x-forwarded-for",
+];
+
+/// Response headers that capturing reads itself, beside those that rules name.
+pub const RESPONSE_HEADERS: &[&str] = &["content-range", "x-sb-error-code"];
 
 /// One request and its response, as captured.
 #[derive(Debug)]
@@ -40,6 +61,12 @@ pub struct Exchange<'a> {
     pub response_headers: &'a Headers,
     /// The response's body.
     pub response_body: Body<'a>,
+    /// What was read of the old side before the request was forwarded; none if nothing was, or not in time.
+    pub before: Option<Body<'a>>,
+    /// The id of the event that recorded the intent, or a word that it could not be recorded.
+    pub intent: Option<&'a str>,
+    /// The key of fingerprints.
+    pub hash_key: Option<&'a [u8]>,
     /// What the runtime says of the request (`request.cf`).
     pub platform: &'a Value,
     /// When the request arrived.
@@ -57,17 +84,66 @@ pub(super) struct Reading<'a> {
     pub(super) request_state: BodyState,
     pub(super) response: Value,
     pub(super) response_state: BodyState,
+    /// The old side; none unless it was read whole.
+    before: Option<Value>,
+    /// What a rule found to have changed.
+    pub(super) changed: Map<String, Value>,
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(
-        exchange: &'a Exchange<'a>,
-        parameters: BTreeMap<String, String>,
-        claims: Option<Claims>,
-    ) -> Self {
-        let (request, request_state) = read(exchange.request_body);
+    pub(super) fn new(exchange: &'a Exchange<'a>, claims: Option<Claims>) -> Self {
+        let form = exchange
+            .request_headers
+            .get("content-type")
+            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        let (request, request_state) =
+            if form { read_form(exchange.request_body) } else { read(exchange.request_body) };
         let (response, response_state) = read(exchange.response_body);
-        Self { exchange, parameters, claims, request, request_state, response, response_state }
+        let before = exchange.before.map(read).filter(|(_, state)| *state == BodyState::Complete);
+        Self {
+            exchange,
+            parameters: BTreeMap::new(),
+            claims,
+            request,
+            request_state,
+            response,
+            response_state,
+            before: before.map(|(value, _)| value),
+            changed: Map::new(),
+        }
+    }
+
+    /// Looks at the exchange as a rule does: with the parameters of its own template, and the old side where it says.
+    pub(super) fn seen_by(&mut self, rule: &Rule) {
+        self.parameters = crate::policy::parameters(&rule.matches.path, self.exchange.path);
+    }
+
+    /// The old side as one object. Where several rows or none were found there is none.
+    pub(super) fn old_side(&self, rule: &Rule) -> Option<&Value> {
+        let at = match rule.before.as_ref()? {
+            BeforeRule::Get { at, .. } => at.as_str(),
+            BeforeRule::Rows { .. } | BeforeRule::Table { .. } => "",
+        };
+        single(self.before.as_ref()?.pointer(at)?)
+    }
+
+    pub(super) fn fingerprint_of(&self, text: &str) -> Option<String> {
+        use hmac::{Hmac, KeyInit as _, Mac as _};
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(self.exchange.hash_key?).ok()?;
+        mac.update(text.as_bytes());
+        Some(format!("hmac:{}", hex::encode(&mac.finalize().into_bytes()[..8])))
+    }
+}
+
+/// An object, or the only one of an array.
+fn single(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Object(_) => Some(value),
+        Value::Array(items) => match items.as_slice() {
+            [item @ Value::Object(_)] => Some(item),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -85,6 +161,27 @@ fn read(body: Body<'_>) -> (Value, BodyState) {
     (value, state)
 }
 
+/// Fields of a form that are read.
+const MAX_FORM_FIELDS: usize = 200;
+
+/// A form's fields as an object of texts; the last of repeated names counts, as in JSON.
+fn read_form(body: Body<'_>) -> (Value, BodyState) {
+    if body.bytes.is_empty() {
+        return read(body);
+    }
+    let text = String::from_utf8_lossy(body.bytes);
+    let mut fields: Vec<(String, String)> =
+        crate::policy::query_pairs(&text).take(MAX_FORM_FIELDS + 1).collect();
+    let many = fields.len() > MAX_FORM_FIELDS;
+    if body.cut || many {
+        // The last one may be half of it.
+        fields.pop();
+    }
+    let members = fields.into_iter().map(|(name, value)| (name, Value::from(value)));
+    let state = if body.cut || many { BodyState::Truncated } else { BodyState::Complete };
+    (Value::Object(members.collect()), state)
+}
+
 impl Facts for Reading<'_> {
     fn value(&self, source: &Source) -> Option<Value> {
         let claim = |name: &str| {
@@ -100,6 +197,11 @@ impl Facts for Reading<'_> {
         match source {
             Source::Request(pointer) => body_value(&self.request, self.request_state, pointer),
             Source::Response(pointer) => body_value(&self.response, self.response_state, pointer),
+            Source::Before(pointer) => {
+                let before = self.before.as_ref()?;
+                single(before).unwrap_or(before).pointer(pointer).cloned()
+            }
+            Source::Changed(field) => self.changed.get(field).cloned(),
             Source::RequestHeader(name) => self.exchange.request_headers.get(name).map(Value::from),
             Source::ResponseHeader(name) => self.exchange.response_headers.get(name).map(Value::from),
             Source::Path(name) => self.parameters.get(name).map(|value| Value::from(value.as_str())),
@@ -113,8 +215,37 @@ impl Facts for Reading<'_> {
             Source::Rows => {
                 self.exchange.response_headers.get("content-range").and_then(rows).map(Value::from)
             }
+            Source::RequestText => text_of(self.exchange.request_body),
+            Source::ResponseText => text_of(self.exchange.response_body),
+            Source::Client => {
+                Some(Value::from(if self.exchange.is_from_server() { "server" } else { "browser" }))
+            }
         }
     }
+
+    fn fingerprint(&self, text: &str) -> Option<String> {
+        self.fingerprint_of(text)
+    }
+}
+
+impl Exchange<'_> {
+    /// Whether the request bears the marks of the application's own server. Anybody can send them.
+    fn is_from_server(&self) -> bool {
+        let header = |name| self.request_headers.get(name);
+        let info = header("x-client-info").unwrap_or_default();
+        let marked = ["createServerClient", "supabase-js-node", "runtime=node"];
+        marked.iter().any(|mark| info.contains(mark))
+            || (header("user-agent") == Some("node")
+                && header("origin").is_none()
+                && header("referer").is_none())
+    }
+}
+
+fn text_of(body: Body<'_>) -> Option<Value> {
+    (!body.bytes.is_empty()).then(|| match String::from_utf8_lossy(body.bytes) {
+        Cow::Borrowed(text) => Value::from(text),
+        Cow::Owned(text) => Value::from(text),
+    })
 }
 
 fn body_value(body: &Value, state: BodyState, pointer: &str) -> Option<Value> {

@@ -1,13 +1,12 @@
-//! What a rule says of an exchange: outcome, reason, entity, details, changes. Everything that leaves here is
+//! What a rule says of an exchange: outcome, reason, entity, details. Everything that leaves here is
 //! redacted.
 
 use serde_json::{Map, Value, json};
 
 use super::exchange::Reading;
 use crate::batch::MAX_TEXT_LEN;
-use crate::diff;
-use crate::event::{BodyState, ClaimedUser, Entity, Outcome, Quality};
-use crate::policy::{ChangeRule, EntityRule, Expr, Facts, OutcomeRule, Source};
+use crate::event::{BodyState, ClaimedUser, Entity, Outcome};
+use crate::policy::{EntityRule, Expr, Facts, OutcomeRule, Source};
 use crate::redact;
 
 /// Bytes of details or of changes that one event carries.
@@ -34,10 +33,11 @@ pub(super) fn outcome(rule: &OutcomeRule, reading: &Reading<'_>) -> Outcome {
 fn unread(expression: &Expr, reading: &Reading<'_>) -> bool {
     let damaged = matches!(reading.response_state, BodyState::Truncated | BodyState::Unparsable);
     damaged
-        && expression
-            .sources()
-            .iter()
-            .any(|source| matches!(source, Source::Response(_)) && reading.value(source).is_none())
+        && expression.sources().iter().any(|source| match source {
+            Source::Response(_) => reading.value(source).is_none(),
+            Source::ResponseText => reading.response_state == BodyState::Truncated,
+            _ => false,
+        })
 }
 
 /// A short machine code for what went wrong.
@@ -91,7 +91,7 @@ pub(super) fn claimed_user(sources: &[Expr], reading: &Reading<'_>) -> Option<Cl
     })
 }
 
-fn is_identifier(text: &str) -> bool {
+pub(super) fn is_identifier(text: &str) -> bool {
     let address = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty()
             && domain.contains('.')
@@ -119,39 +119,8 @@ pub(super) fn details<'r>(
     (!details.is_empty()).then_some(Value::Object(details))
 }
 
-/// The named fields that the request wanted to change, by the new side only: `to` is the stored value where the
-/// response shows it. A secret is shown as changed and by nothing else.
-pub(super) fn changes(
-    rule: &ChangeRule,
-    outcome: Outcome,
-    reading: &Reading<'_>,
-) -> Option<(Quality, Value)> {
-    if outcome == Outcome::Failure {
-        return None;
-    }
-    let Some(Value::Object(wanted)) = rule.request.value(reading) else {
-        return None;
-    };
-    let after = rule.after.as_ref().and_then(|after| after.value(reading)).unwrap_or_default();
-    let mut new_side = Map::new();
-    let mut secrets = Map::new();
-    for (name, value) in wanted.iter().filter(|(name, _)| rule.fields.contains(name)) {
-        if redact::is_secret_name(name) {
-            secrets.insert(name.clone(), json!({"changed": true}));
-        } else {
-            let stored = after.get(name).unwrap_or(value);
-            new_side.insert(name.clone(), redact::value(name, stored));
-        }
-    }
-    let quality = if new_side.is_empty() { Quality::Unavailable } else { Quality::Partial };
-    let mut changes = diff::new_side(&new_side, &rule.ignore);
-    changes.extend(secrets);
-    fit(&mut changes);
-    (!changes.is_empty()).then_some((quality, Value::Object(changes)))
-}
-
 /// Shrinks an object to [`MAX_JSON_LEN`]: the largest members go first, and their names say so.
-fn fit(members: &mut Map<String, Value>) {
+pub(super) fn fit(members: &mut Map<String, Value>) {
     let mut by_length: Vec<(usize, String)> =
         members.iter().map(|(name, value)| (name.len() + value.to_string().len(), name.clone())).collect();
     by_length.sort();

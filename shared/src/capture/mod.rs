@@ -5,16 +5,23 @@
 //! [`Draft::into_event`] takes the verdicts, the time and random bytes and gives the event. Between the two the draft is
 //! plain text in the caller's hands, so nothing is lost when this code is torn down and started anew.
 
+mod before;
+mod changes;
 mod draft;
 mod exchange;
 mod extract;
 mod headers;
 mod mount;
+mod scanner;
+mod traffic;
 
+pub use before::{PreRead, pre_read};
 pub use draft::{Draft, Verdicts};
-pub use exchange::{Body, Exchange};
+pub use exchange::{Body, Exchange, REQUEST_HEADERS, RESPONSE_HEADERS};
 pub use headers::Headers;
-pub use mount::{Mount, Platform};
+pub use mount::{Mount, Platform, Supabase};
+pub use scanner::Scanner;
+pub use traffic::Traffic;
 
 #[cfg(test)]
 mod tests;

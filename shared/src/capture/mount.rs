@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Headers;
 use crate::event::{Place, TenantId};
 use crate::identity::Issuer;
+use crate::policy::FailMode;
 use crate::redact::{clean, shorten_bytes};
 
 /// What the Worker runs on: decides which header or field names the client.
@@ -43,9 +44,28 @@ pub struct Mount {
     /// The cookie with the session, where it is not the first `sb-…-auth-token`.
     #[serde(default)]
     pub session_cookie: Option<String>,
+    /// The Supabase project behind the application, for reading the old side of changes.
+    #[serde(default)]
+    pub supabase: Option<Supabase>,
+    /// What happens to requests of a rule (`pack/rule`) if the audit trail is not there: wins over the rule.
+    #[serde(default)]
+    pub fail: std::collections::BTreeMap<String, FailMode>,
+    /// Whether a served policy may refuse requests of which no intent can be recorded.
+    #[serde(default)]
+    pub allow_closed: bool,
     /// How tokens are judged.
     #[serde(default)]
     pub auth: Issuer,
+}
+
+/// A Supabase project as its clients know it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supabase {
+    /// Scheme and host, straight to the project and not through a mount.
+    pub url: String,
+    /// The key that every browser has; it opens nothing by itself.
+    pub publishable_key: String,
 }
 
 /// Headers by which clients and proxies name addresses: none passes a mount that forwards the client's own.

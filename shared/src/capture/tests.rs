@@ -44,6 +44,7 @@ struct Case {
     response_headers: &'static str,
     response: String,
     response_cut: bool,
+    before: Option<String>,
     verdicts: Vec<Verdict>,
 }
 
@@ -60,11 +61,36 @@ impl Case {
             response_headers: "",
             response: response.to_string(),
             response_cut: false,
+            before: None,
             verdicts: Vec::new(),
         }
     }
 
     fn event(&self) -> Option<Event> {
+        self.events().into_iter().next()
+    }
+
+    fn events(&self) -> Vec<Event> {
+        let Some((draft, mount)) = self.draft() else { return Vec::new() };
+        // A draft survives being carried as text, which is how the Worker keeps it between the two steps.
+        let text = serde_json::to_string(&draft).expect("plain");
+        assert!(!text.contains(".c2ln") && !text.contains("\"c2ln"), "no signature travels with a draft");
+        let carried: Draft = serde_json::from_str(&text).expect("the same draft");
+        assert_eq!(carried, draft);
+        let events = carried.into_events(&self.verdicts, &mount.auth, &[[7; 10], [8; 10]]);
+        for event in &events {
+            let opening = event.to_opening(Seed([1; 32]));
+            assert_eq!(
+                Event::from_opening(&opening).as_ref(),
+                Ok(event),
+                "an event survives its own encoding"
+            );
+            assert!(opening.encode().len() <= MAX_EVENT_LEN);
+        }
+        events
+    }
+
+    fn draft(&self) -> Option<(Draft, Mount)> {
         let pack = Pack::parse(PACK).expect("a pack");
         let router = Router::compile(vec![pack]).expect("routable");
         let mount: Mount = serde_json::from_value(json!({
@@ -84,22 +110,16 @@ impl Case {
                 status: self.status,
                 response_headers: &Headers::from_lines(self.response_headers),
                 response_body: Body { bytes: self.response.as_bytes(), cut: self.response_cut },
+                before: self.before.as_deref().map(|text| Body { bytes: text.as_bytes(), cut: false }),
+                intent: None,
+                hash_key: Some(b"a key"),
                 platform: &json!({"clientIp": "198.51.100.9"}),
                 arrived: Timestamp::try_from(1_795_400_000_000).expect("in range"),
                 duration_ms: Some(12),
             },
         )?;
         draft.take_checks();
-        // A draft survives being carried as text, which is how the Worker keeps it between the two steps.
-        let text = serde_json::to_string(&draft).expect("plain");
-        assert!(!text.contains(".c2ln") && !text.contains("\"c2ln"), "no signature travels with a draft");
-        let carried: Draft = serde_json::from_str(&text).expect("the same draft");
-        assert_eq!(carried, draft);
-        let event = carried.into_event(&self.verdicts, &mount.auth, &[7; 10]);
-        let opening = event.to_opening(Seed([1; 32]));
-        assert_eq!(Event::from_opening(&opening).as_ref(), Ok(&event), "an event survives its own encoding");
-        assert!(opening.encode().len() <= MAX_EVENT_LEN);
-        Some(event)
+        Some((draft, mount))
     }
 }
 

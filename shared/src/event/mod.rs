@@ -58,4 +58,6 @@ pub struct Event {
     pub compliance: Vec<ComplianceFlag>,
     /// Milliseconds from the request's arrival to the origin's response head.
     pub duration_ms: Option<u32>,
+    /// A write by the application's own server, of which another event tells the act.
+    pub echo: bool,
 }

@@ -5,7 +5,7 @@
 //!
 //! | record | parts |
 //! |---|---|
-//! | structure | 1 tenant, 2 id (16 bytes), 3 occurred_at (u64be ms), 4 action, 5 severity (u8), 6 outcome (u8), 7 trust (u8), 8 class (u8), 9 entity type, 10 change quality (u8), 11 compliance (comma separated), 12 duration (u32be ms), 13 host, 14 method, 15 route, 16 rule, 17 status (u16be), 18 bodies (request u8, response u8), 19 reason |
+//! | structure | 1 tenant, 2 id (16 bytes), 3 occurred_at (u64be ms), 4 action, 5 severity (u8), 6 outcome (u8), 7 trust (u8), 8 class (u8), 9 entity type, 10 change quality (u8), 11 compliance (comma separated), 12 duration (u32be ms), 13 host, 14 method, 15 route, 16 rule, 17 status (u16be), 18 bodies (request u8, response u8), 19 reason, 20 echo (u8, 1) |
 //! | actor | 1 id, 2 email, 3 role, 4 aal, 5 method |
 //! | claimed user | 1 id, 2 source |
 //! | target | 1 id, 2 name |
@@ -164,6 +164,7 @@ impl Event {
                 None => Vec::new(),
             },
             duration_ms: structure.fixed::<4>(12, "duration")?.map(u32::from_be_bytes),
+            echo: structure.byte(20, "echo")? == Some(1),
         })
     }
 
@@ -199,6 +200,9 @@ impl Event {
         }
         record.part(18, &[self.request.request_body.byte(), self.request.response_body.byte()]);
         record.optional(19, self.reason.as_deref());
+        if self.echo {
+            record.part(20, &[1]);
+        }
         record.0
     }
 }

@@ -6,7 +6,11 @@
 //!            | "request-header:" name | "response-header:" name
 //!            | "path:" name | "query:" name | "claim:" name
 //!            | "filter:" column                                     PostgREST's `column=eq.value`
+//!            | "before:" pointer                                    the old side, where the rule reads it
+//!            | "changed:" field                                     the field's change, if it changed
 //!            | "status" | "rows"                                    rows: what Content-Range tells
+//!            | "request-text" | "response-text"                     a captured body as text
+//!            | "client"                                             'server' or 'browser', by the client's own marks
 //! literal    = "'" text "'" | number | "true" | "false" | "null"
 //! ```
 //!
@@ -18,6 +22,8 @@ use core::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::Value;
+
+use super::function::{self, Function};
 
 /// Why a text is not an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,56 +60,20 @@ pub enum Source {
     Status,
     /// The rows that were touched, by `Content-Range`.
     Rows,
-}
-
-/// What can be done with values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Function {
-    /// The first argument that is neither absent nor null.
-    First,
-    /// Items of an array, members of an object; 0 for null, absent for what is absent.
-    Count,
-    /// The names of an object's members.
-    Keys,
-    /// Whether it is there and not null.
-    Present,
-    /// Whether it is not null, empty, false or zero; absent for what is absent.
-    Filled,
-    /// Whether both are the same.
-    Equals,
-    /// Whether the text contains the text, or the array the item.
-    Contains,
-    /// Whether the text starts with the text.
-    Starts,
-    /// Whether the number is at least the number.
-    AtLeast,
-    /// Whether it is not.
-    Not,
-    /// Whether all are.
-    All,
-    /// Whether one is; absent if all are absent.
-    Any,
-}
-
-impl Function {
-    const ALL: &'static [(&'static str, Self, core::ops::RangeInclusive<usize>)] = &[
-        ("first", Self::First, 1..=8),
-        ("count", Self::Count, 1..=1),
-        ("keys", Self::Keys, 1..=1),
-        ("present", Self::Present, 1..=1),
-        ("filled", Self::Filled, 1..=1),
-        ("equals", Self::Equals, 2..=2),
-        ("contains", Self::Contains, 2..=2),
-        ("starts", Self::Starts, 2..=2),
-        ("at_least", Self::AtLeast, 2..=2),
-        ("not", Self::Not, 1..=1),
-        ("all", Self::All, 1..=8),
-        ("any", Self::Any, 1..=8),
-    ];
+    /// A JSON pointer into the representation that was read before the request was forwarded.
+    Before(String),
+    /// What changed of a field, as it stands in the change set.
+    Changed(String),
+    /// The captured request body as text.
+    RequestText,
+    /// The captured response body as text.
+    ResponseText,
+    /// `server` or `browser`, by marks that anybody can send.
+    Client,
 }
 
 /// An expression.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
     /// A value of the exchange.
     Source(Source),
@@ -117,6 +87,9 @@ pub enum Expr {
 pub trait Facts {
     /// The value of a source; none where it is absent.
     fn value(&self, source: &Source) -> Option<Value>;
+
+    /// A keyed hash of a text, by which it can be compared and not read; none where there is no key.
+    fn fingerprint(&self, text: &str) -> Option<String>;
 }
 
 impl Expr {
@@ -125,7 +98,7 @@ impl Expr {
         match self {
             Self::Source(source) => facts.value(source),
             Self::Literal(value) => Some(value.clone()),
-            Self::Call(function, arguments) => call(*function, arguments, facts),
+            Self::Call(function, arguments) => function::call(*function, arguments, facts),
         }
     }
 
@@ -150,75 +123,6 @@ impl Expr {
             Self::Literal(_) => Vec::new(),
             Self::Call(_, arguments) => arguments.iter().flat_map(Self::sources).collect(),
         }
-    }
-}
-
-fn call(function: Function, arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
-    let seen = |at: usize| arguments.get(at).and_then(|argument| argument.value(facts));
-    let value = |at: usize| seen(at).unwrap_or_default();
-    let truth = match function {
-        Function::First => return first(arguments, facts),
-        Function::Count => {
-            return match seen(0)? {
-                Value::Array(items) => Some(Value::from(items.len())),
-                Value::Object(members) => Some(Value::from(members.len())),
-                Value::Null => Some(Value::from(0)),
-                _ => None,
-            };
-        }
-        Function::Keys => {
-            return match seen(0)? {
-                Value::Object(members) => Some(members.keys().cloned().collect()),
-                _ => None,
-            };
-        }
-        Function::Present => !value(0).is_null(),
-        Function::Filled => is_filled(&seen(0)?),
-        Function::Equals => value(0) == value(1),
-        Function::Contains => match (value(0), value(1)) {
-            (Value::String(text), Value::String(part)) => text.contains(&part),
-            (Value::Array(items), item) => items.contains(&item),
-            _ => false,
-        },
-        Function::Starts => match (value(0), value(1)) {
-            (Value::String(text), Value::String(start)) => text.starts_with(&start),
-            _ => false,
-        },
-        Function::AtLeast => match (value(0).as_f64(), value(1).as_f64()) {
-            (Some(number), Some(least)) => number >= least,
-            _ => false,
-        },
-        Function::Not => value(0) != Value::Bool(true),
-        Function::All => arguments.iter().all(|argument| argument.holds(facts)),
-        Function::Any => {
-            let mut known = arguments.iter().filter_map(|argument| argument.value(facts)).peekable();
-            known.peek()?;
-            known.any(|value| value == Value::Bool(true))
-        }
-    };
-    Some(Value::Bool(truth))
-}
-
-fn first(arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
-    let mut null = None;
-    for argument in arguments {
-        match argument.value(facts) {
-            Some(Value::Null) => null = Some(Value::Null),
-            Some(value) => return Some(value),
-            None => {}
-        }
-    }
-    null
-}
-
-fn is_filled(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
     }
 }
 
@@ -261,6 +165,9 @@ impl<'a> Parser<'a> {
             "null" => Ok(Expr::Literal(Value::Null)),
             "status" => Ok(Expr::Source(Source::Status)),
             "rows" => Ok(Expr::Source(Source::Rows)),
+            "request-text" => Ok(Expr::Source(Source::RequestText)),
+            "response-text" => Ok(Expr::Source(Source::ResponseText)),
+            "client" => Ok(Expr::Source(Source::Client)),
             word if self.rest().starts_with('(') => self.arguments(word, depth),
             word if word.contains(':') => self.source(word),
             word => {
@@ -322,6 +229,8 @@ impl<'a> Parser<'a> {
             "query" => Source::Query(named()?),
             "filter" => Source::Filter(named()?),
             "claim" => Source::Claim(named()?),
+            "before" => Source::Before(pointer()?),
+            "changed" => Source::Changed(named()?),
             other => return Err(self.error(format_args!("there is no source {other:?}"))),
         }))
     }
@@ -363,6 +272,10 @@ mod tests {
                 _ => None,
             }
         }
+
+        fn fingerprint(&self, text: &str) -> Option<String> {
+            Some(format!("hmac:{}", text.len()))
+        }
     }
 
     fn eval(text: &str) -> Option<Value> {
@@ -390,6 +303,15 @@ mod tests {
             ("all(not(response:/success), any(false, equals(response:/n, 3)))", json!(true)),
             ("any(filled(request:/x), filled(response:/agent/cron))", json!(false)),
             ("first(request:/x, response:/agent/steps)", json!(null)),
+            ("pick(response:/agent, 'name', 'nope')", json!({"name": "A"})),
+            ("sum(response:/n, 4, request:/x)", json!(7)),
+            ("lower(response:/agent/name)", json!("a")),
+            ("text(response:/success)", json!("false")),
+            ("cases(response:/n, 2, 'two', 3, 'three', 'many')", json!("three")),
+            ("cases(response:/n, 2, 'two', 'many')", json!("many")),
+            ("if(response:/success, 'yes', 'no')", json!("no")),
+            ("pointer(response:/agent, '/plugins/1')", json!("y")),
+            ("fingerprint(response:/agent/name)", json!("hmac:1")),
         ] {
             assert_eq!(eval(text), Some(want), "{text}");
         }
@@ -404,6 +326,12 @@ mod tests {
             "keys(request:/x)",
             "first(request:/x, request:/y)",
             "any(filled(request:/x), filled(request:/y))",
+            "sum(request:/x, request:/y)",
+            "pick(request:/x, 'a')",
+            "cases(response:/n, 2, 'two')",
+            "fingerprint(request:/x)",
+            "intensity(request:/x)",
+            "changed:status",
         ] {
             assert_eq!(eval(text), None, "{text}");
         }

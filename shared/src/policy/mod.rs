@@ -4,13 +4,20 @@
 //! before the request is forwarded and does not grow with the number of rules; a rule's own condition (`when`) is
 //! evaluated afterwards, on the captured exchange.
 
+mod document;
 mod expression;
+mod function;
 mod pack;
+mod route;
 mod router;
 
-pub use expression::{Expr, ExprError, Facts, Function, Source};
+pub use expression::{Expr, ExprError, Facts, Source};
+pub use function::{Function, creation_score};
 pub use pack::{
-    ChangeRule, EntityRule, FailureRule, Level, MatchRule, OutcomeRule, Pack, PackError, Rule, SeverityRule,
+    ActionRule, ActsForRule, BeforeRule, ChangeKind, ChangeRule, EntityRule, FailMode, FailureRule, Level,
+    MatchRule, OutcomeRule, Pack, PackError, ReadExpr, Rule, SeverityRule, SystemActor,
 };
-pub(crate) use router::query_value;
-pub use router::{Plan, Routed, Router, RouterError, normalise_path};
+pub use route::{fold_path, is_mutating, normalise_path};
+pub(crate) use route::{query_pairs, query_value};
+pub(crate) use router::parameters;
+pub use router::{Look, Plan, Routed, Router, RouterError};

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::Expr;
+use super::document::PackDocument;
+use super::{Expr, Source};
 use crate::event::{Action, ComplianceFlag, EntityType, Outcome, Severity};
 
 /// Why a pack was refused.
@@ -45,71 +46,69 @@ pub enum Level {
 }
 
 /// A named set of rules.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pack {
     /// The pack's name; rules are named `pack/rule`.
     pub name: String,
     /// Rises with every change.
     pub version: u32,
+    /// The pack before whose rules these come; none for a pack of its own.
+    pub extends: Option<String>,
     /// Where requests name a user, for rules that do not say otherwise.
-    #[serde(default)]
     pub claimed_user: Vec<Expr>,
     /// The rules, first match wins.
     pub rules: Vec<Rule>,
 }
 
 /// What one kind of exchange means.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// Unique within the pack.
     pub id: String,
     /// What is known before the request is forwarded.
-    #[serde(rename = "match")]
     pub matches: MatchRule,
     /// What else must hold of the captured exchange.
-    #[serde(default)]
     pub when: Option<Expr>,
     /// How much of the exchange is looked at.
     pub level: Level,
     /// Bytes of each body that are captured, up to 1 MiB; 128 KiB unless said.
-    #[serde(default = "default_cap")]
     pub capture_bytes: usize,
     /// The act's name.
     pub action: Action,
+    /// Names by condition; the first that holds wins over `action`.
+    pub actions: Vec<ActionRule>,
     /// How much it matters.
     pub severity: Severity,
     /// Severities by condition; the first that holds wins over `severity`.
-    #[serde(default)]
     pub severities: Vec<SeverityRule>,
     /// Name and severity when the outcome is a failure.
-    #[serde(default)]
     pub on_failure: Option<FailureRule>,
     /// Regimes that ask for it.
-    #[serde(default)]
     pub compliance: Vec<ComplianceFlag>,
     /// What it was done to.
     pub entity: EntityRule,
     /// How to tell whether it succeeded.
-    #[serde(default)]
     pub outcome: OutcomeRule,
     /// A pointer into the response to a token that names the actor, where the request has none yet.
-    #[serde(default)]
     pub actor_token: Option<Expr>,
     /// Where the request names a user; instead of the pack's.
-    #[serde(default)]
     pub claimed_user: Option<Vec<Expr>>,
     /// What else to record, by name.
-    #[serde(default)]
     pub details: BTreeMap<String, Expr>,
+    /// Where the old side is read.
+    pub before: Option<BeforeRule>,
     /// What changed.
-    #[serde(default)]
     pub changes: Option<ChangeRule>,
-}
-
-fn default_cap() -> usize {
-    128 * 1024
+    /// What happens if the audit trail is not there.
+    pub fail: FailMode,
+    /// Who acts where nobody is named and the origin took the request.
+    pub system: Option<SystemActor>,
+    /// What it is called to act for another user.
+    pub acts_for: Option<ActsForRule>,
+    /// A write by the application's own server, of which another event tells the act.
+    pub echo: bool,
+    /// The answer is a stream of events (SSE) whose last ones tell the outcome.
+    pub stream: bool,
 }
 
 /// The largest capture a rule may ask for, in bytes.
@@ -119,13 +118,40 @@ const MAX_CAPTURE: usize = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatchRule {
-    /// The method.
-    pub method: String,
+    /// The methods; one may be written without a list.
+    #[serde(rename = "method", deserialize_with = "one_or_more")]
+    pub methods: Vec<String>,
     /// The path template: `/api/agents/{id}`.
     pub path: String,
     /// Query parameters that must have these values.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
+}
+
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a method or a list of methods")]
+    enum Methods {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match Methods::deserialize(deserializer)? {
+        Methods::One(method) => vec![method],
+        Methods::More(methods) => methods,
+    })
+}
+
+/// A name under a condition.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionRule {
+    /// When it applies.
+    pub when: Expr,
+    /// The act's name.
+    pub is: Action,
+    /// Its severity, where it differs from the rule's.
+    #[serde(default)]
+    pub severity: Option<Severity>,
 }
 
 /// A severity under a condition.
@@ -190,12 +216,71 @@ impl OutcomeRule {
     }
 }
 
+/// Where the old side of a change is read: by one GET without side effects, before the request is forwarded, with the
+/// caller's own credentials. No host is named here: it is the mount's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, deny_unknown_fields, expecting = "one of {rows}, {table, filters, select}, {get, at}")]
+pub enum BeforeRule {
+    /// PostgREST: the same path and filters as the request.
+    Rows {
+        /// Always true.
+        rows: bool,
+        /// Columns, beside those that changes and details name.
+        #[serde(default)]
+        select: Vec<String>,
+    },
+    /// A table of the mount's Supabase project.
+    Table {
+        /// The table.
+        table: String,
+        /// Column to the value it must equal.
+        filters: BTreeMap<String, ReadExpr>,
+        /// Columns.
+        select: Vec<String>,
+    },
+    /// A path of the same upstream.
+    Get {
+        /// The path; `{name}` stands for a parameter of the matched template.
+        get: String,
+        /// Where the representation stands in the answer.
+        #[serde(default)]
+        at: String,
+    },
+}
+
+/// An expression that is evaluated before the request is forwarded: on its path, query, headers and token only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadExpr(pub Expr);
+
+impl<'de> Deserialize<'de> for ReadExpr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expression = Expr::deserialize(deserializer)?;
+        let early = |source: &&Source| {
+            matches!(
+                source,
+                Source::Path(_)
+                    | Source::Query(_)
+                    | Source::Filter(_)
+                    | Source::Claim(_)
+                    | Source::RequestHeader(_)
+            )
+        };
+        match expression.sources().iter().find(|source| !early(source)) {
+            None => Ok(Self(expression)),
+            Some(source) => Err(serde::de::Error::custom(format_args!(
+                "{source:?} is not known before the request is forwarded"
+            ))),
+        }
+    }
+}
+
 /// Where changes are seen.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRule {
-    /// The object in the request that holds the wanted fields.
-    pub request: Expr,
+    /// The object in the request that holds the wanted fields; none for a deletion.
+    #[serde(default)]
+    pub request: Option<Expr>,
     /// The representation after the change, in the response.
     #[serde(default)]
     pub after: Option<Expr>,
@@ -204,6 +289,70 @@ pub struct ChangeRule {
     /// Fields that change without meaning.
     #[serde(default)]
     pub ignore: Vec<String>,
+    /// What kind of change it is.
+    #[serde(default)]
+    pub of: ChangeKind,
+}
+
+/// What a change did to its entity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It was there before and is there after.
+    #[default]
+    Update,
+    /// It was not there before: the new side is all there is.
+    Create,
+    /// It is not there after: the old side is what is preserved.
+    Delete,
+}
+
+/// What happens to a request if the audit trail is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailMode {
+    /// Nothing: the request goes its way and may leave no event.
+    #[default]
+    Open,
+    /// A durable record of the intent precedes it, if that takes no longer than the budget.
+    Intent,
+    /// Without a durable record of the intent it is refused.
+    Closed,
+}
+
+/// A machine that acts for nobody in particular.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SystemActor {
+    /// A schedule.
+    Cron,
+    /// Another service that calls in.
+    Webhook,
+    /// A queue of the application's own.
+    Queue,
+}
+
+impl SystemActor {
+    /// The word that stands for it as an actor.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cron => "cron",
+            Self::Webhook => "webhook",
+            Self::Queue => "queue",
+        }
+    }
+}
+
+/// The event beside the act's own when one user acts for another where that is provided for.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActsForRule {
+    /// Its name.
+    pub action: Action,
+    /// Its severity.
+    pub severity: Severity,
+    /// The kind of entity that it is about: the user that was acted for.
+    pub entity: EntityType,
 }
 
 impl Rule {
@@ -212,18 +361,57 @@ impl Rule {
         let entity = [&self.entity.id, &self.entity.name];
         let outcome = [&self.outcome.failure, &self.outcome.success];
         let single = [&self.when, &self.actor_token];
-        let changes =
-            self.changes.iter().flat_map(|changes| Some(&changes.request).into_iter().chain(&changes.after));
+        let changes = self.changes.iter().flat_map(|changes| [&changes.request, &changes.after]);
+        let filters = self.before.iter().flat_map(|before| match before {
+            BeforeRule::Table { filters, .. } => filters.values().map(|read| &read.0).collect(),
+            BeforeRule::Rows { .. } | BeforeRule::Get { .. } => Vec::new(),
+        });
         single
             .into_iter()
             .chain(entity)
             .chain(outcome)
+            .chain(changes)
             .flatten()
+            .chain(self.actions.iter().map(|action| &action.when))
             .chain(self.severities.iter().map(|severity| &severity.when))
             .chain(self.claimed_user.iter().flatten())
             .chain(self.details.values())
-            .chain(changes)
+            .chain(filters)
     }
+
+    /// What is read before the request must be one harmless GET.
+    fn check_before(&self) -> Result<(), String> {
+        match &self.before {
+            Some(BeforeRule::Rows { rows: false, .. }) => Err("before.rows is not true".to_owned()),
+            Some(BeforeRule::Table { table, filters, select }) => {
+                let named = [table].into_iter().chain(filters.keys()).chain(select);
+                if let Some(name) = named.into_iter().find(|name| !is_column(name)) {
+                    return Err(format!("before: {name:?} is not a table or column"));
+                }
+                if filters.is_empty() || select.is_empty() {
+                    return Err("before: filters and select name at least one column each".to_owned());
+                }
+                Ok(())
+            }
+            Some(BeforeRule::Get { get, .. }) if !is_plain_path(get) => {
+                Err(format!("before.get {get:?} is not a plain path"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_column(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// A path and nothing else: no host, no query, no steps upwards.
+fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/')
+        && path.len() <= 300
+        && !path.contains("//")
+        && path.split('/').all(|segment| segment != "..")
+        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.{}".contains(&byte))
 }
 
 impl Pack {
@@ -232,11 +420,12 @@ impl Pack {
     /// # Errors
     /// [`PackError`] with line and column, or the rule that is wrong.
     pub fn parse(text: &str) -> Result<Self, PackError> {
-        let pack: Self = serde_json::from_str(text).map_err(|error| PackError::Document {
+        let document: PackDocument = serde_json::from_str(text).map_err(|error| PackError::Document {
             line: error.line(),
             column: error.column(),
             reason: error.to_string(),
         })?;
+        let pack = document.resolve().map_err(|(rule, reason)| PackError::Rule { rule, reason })?;
         for (at, rule) in pack.rules.iter().enumerate() {
             pack.check(rule, at).map_err(|reason| PackError::Rule { rule: rule.id.clone(), reason })?;
         }
@@ -250,11 +439,16 @@ impl Pack {
         if rule.id.len() + self.name.len() > 120 {
             return Err("its id is over 120 bytes with the pack's name".to_owned());
         }
-        if rule.matches.method.is_empty()
-            || rule.matches.method.bytes().any(|byte| !byte.is_ascii_uppercase())
-        {
-            return Err(format!("method {:?} is not in capitals", rule.matches.method));
+        let methods = &rule.matches.methods;
+        if methods.is_empty() {
+            return Err("it names no method".to_owned());
         }
+        let capitals =
+            |method: &&String| method.is_empty() || method.bytes().any(|byte| !byte.is_ascii_uppercase());
+        if let Some(method) = methods.iter().find(capitals) {
+            return Err(format!("method {method:?} is not in capitals"));
+        }
+        rule.check_before()?;
         if !rule.matches.path.starts_with('/') || rule.matches.path.len() > 300 {
             return Err(format!("path {:?} does not begin with '/' or is over 300 bytes", rule.matches.path));
         }

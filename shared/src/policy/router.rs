@@ -1,8 +1,9 @@
 //! From a request line to the rules it may fall under.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use super::pack::FailMode;
+use super::route::{is_mutating, normalise_path, query_value};
 use super::{Expr, Level, Pack, Rule, Source};
 
 /// Why packs cannot be routed together.
@@ -14,12 +15,27 @@ pub struct RouterError {
 }
 
 /// How the exchanges of one route and method are captured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Bytes of the request's body that are captured; 0 for none.
     pub request_bytes: usize,
     /// Bytes of the response's body that are captured; 0 for none.
     pub response_bytes: usize,
+    /// Whether an answer of events (SSE) is scanned as it passes.
+    pub stream: bool,
+    /// Whether an old side is to be read before forwarding.
+    pub before: bool,
+    /// What happens if the audit trail is not there: the strictest of the rules.
+    pub fail: FailMode,
+}
+
+/// What the rules make of a request line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look<'r> {
+    /// The number of the plan to capture it with; none if it is not audited.
+    pub plan: Option<usize>,
+    /// The path template of the rules about it; none if there is no rule.
+    pub mapped: Option<&'r str>,
 }
 
 /// The rules of one method on one path template, and how to capture for all of them.
@@ -35,10 +51,8 @@ struct Candidates {
 /// A request that one rule or another may be about.
 #[derive(Debug)]
 pub struct Routed<'r> {
-    /// The path template.
+    /// The path template that matched.
     pub path: &'r str,
-    /// The template's parameters.
-    pub parameters: BTreeMap<String, String>,
     /// The rules in order, each with its pack.
     pub rules: Vec<(&'r Pack, &'r Rule)>,
 }
@@ -53,79 +67,95 @@ pub struct Router {
 }
 
 impl Router {
-    /// Compiles packs; earlier packs win over later ones.
+    /// Compiles packs; earlier packs win over later ones, and within a pack earlier rules over later ones.
+    ///
+    /// A path falls under its most exact template, and under the rules of every wider one as well.
     ///
     /// # Errors
-    /// [`RouterError`] names a path template that is malformed or contradicts another.
+    /// [`RouterError`] names a path template that is malformed.
     pub fn compile(packs: Vec<Pack>) -> Result<Self, RouterError> {
+        let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut candidates: Vec<Candidates> = Vec::new();
+        let mut known: HashMap<(String, String), usize> = HashMap::new();
         for (pack_at, pack) in packs.iter().enumerate() {
             for (rule_at, rule) in pack.rules.iter().enumerate() {
-                let at = candidates
-                    .iter()
-                    .position(|known| known.method == rule.matches.method && known.path == rule.matches.path)
-                    .unwrap_or_else(|| {
+                for method in &rule.matches.methods {
+                    let shape = shape(&rule.matches.path);
+                    let at = *known.entry((method.clone(), shape.clone())).or_insert_with(|| {
                         candidates.push(Candidates {
-                            method: rule.matches.method.clone(),
+                            method: method.clone(),
                             path: rule.matches.path.clone(),
-                            plan: Plan { request_bytes: 0, response_bytes: 0 },
+                            plan: Plan::default(),
                             rules: Vec::new(),
                         });
+                        by_shape.entry(shape).or_default().push(candidates.len() - 1);
                         candidates.len() - 1
                     });
-                candidates[at].add(pack_at, rule_at, rule);
+                    candidates[at].rules.push((pack_at, rule_at));
+                }
             }
         }
-        let mut by_path: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (at, candidate) in candidates.iter().enumerate() {
-            by_path.entry(&candidate.path).or_default().push(at);
-        }
+        add_wider(&mut candidates, &mut by_shape);
         let mut paths = matchit::Router::new();
-        for (path, methods) in by_path {
-            paths
-                .insert(path, methods)
-                .map_err(|error| RouterError { path: path.to_owned(), reason: error.to_string() })?;
+        for (shape, methods) in by_shape {
+            let path = candidates[methods[0]].path.clone();
+            paths.insert(shape, methods).map_err(|error| RouterError { path, reason: error.to_string() })?;
+        }
+        for candidate in &mut candidates {
+            candidate.rules.sort_unstable();
+            candidate.rules.dedup();
+            candidate.plan = candidate
+                .rules
+                .iter()
+                .fold(Plan::default(), |plan, (pack, rule)| plan.with(&packs[*pack].rules[*rule]));
         }
         Ok(Self { packs, paths, candidates })
     }
 
-    /// The path templates and plans by number, as [`Router::plan`] gives them.
+    /// The path templates and plans by number, as [`Router::look`] gives them. The last is that of a mutating request
+    /// which no rule names; its template is empty.
     pub fn plans(&self) -> impl Iterator<Item = (&str, Plan)> {
-        self.candidates.iter().map(|candidate| (candidate.path.as_str(), candidate.plan))
+        let unmapped = core::iter::once(("", Plan::default()));
+        self.candidates.iter().map(|candidate| (candidate.path.as_str(), candidate.plan)).chain(unmapped)
     }
 
-    /// The number of the plan to capture a request with; none if no rule can be about it.
+    /// What the rules make of a request, by what is known before it is forwarded.
+    pub fn look(&self, method: &str, path: &str, query: &str) -> Look<'_> {
+        let unmapped = Look { plan: is_mutating(method).then_some(self.candidates.len()), mapped: None };
+        let Some(at) = self.candidates_of(method, path) else { return unmapped };
+        let candidates = &self.candidates[at];
+        let mapped = Some(candidates.path.as_str());
+        let mut named = false;
+        for rule in candidates.rules.iter().map(|place| self.rule(*place).1) {
+            if !rule.matches.query.is_empty() && !matches_query(rule, query) {
+                continue;
+            }
+            named = true;
+            match (rule.level, &rule.when) {
+                (Level::None, None) => return Look { plan: None, mapped },
+                (Level::None, Some(_)) => {}
+                _ => return Look { plan: Some(at), mapped },
+            }
+        }
+        match named {
+            // Only conditions under which it is not audited: whether one holds is known later.
+            true => Look { plan: is_mutating(method).then_some(at), mapped },
+            false => unmapped,
+        }
+    }
+
+    /// The number of the plan to capture a request with; none if it is not audited.
     pub fn plan(&self, method: &str, path: &str, query: &str) -> Option<usize> {
-        let path = normalise_path(path);
-        let methods = self.paths.at(&path).ok()?;
-        let at = *methods.value.iter().find(|at| self.candidates[**at].method == method)?;
-        let audited = self.candidates[at]
-            .rules
-            .iter()
-            .map(|place| self.rule(*place).1)
-            .find(|rule| rule.matches.query.is_empty() || matches_query(rule, query));
-        audited.filter(|rule| rule.level > Level::None || rule.when.is_some()).map(|_| at)
+        self.look(method, path, query).plan
     }
 
     /// The rules a request may fall under.
     pub fn route(&self, method: &str, path: &str, query: &str) -> Option<Routed<'_>> {
-        let path = normalise_path(path);
-        let matched = self.paths.at(&path).ok()?;
-        let at = *matched.value.iter().find(|at| self.candidates[**at].method == method)?;
-        let candidates = &self.candidates[at];
+        let candidates = &self.candidates[self.candidates_of(method, path)?];
+        let rules = candidates.rules.iter().map(|place| self.rule(*place));
         Some(Routed {
             path: &candidates.path,
-            parameters: matched
-                .params
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            rules: candidates
-                .rules
-                .iter()
-                .map(|place| self.rule(*place))
-                .filter(|(_, rule)| matches_query(rule, query))
-                .collect(),
+            rules: rules.filter(|(_, rule)| matches_query(rule, query)).collect(),
         })
     }
 
@@ -137,71 +167,116 @@ impl Router {
         })
     }
 
+    /// The packs, in order.
+    pub fn packs(&self) -> &[Pack] {
+        &self.packs
+    }
+
+    fn candidates_of(&self, method: &str, path: &str) -> Option<usize> {
+        let path = normalise_path(path);
+        let methods = self.paths.at(&path).ok()?.value;
+        methods.iter().copied().find(|at| self.candidates[*at].method == method)
+    }
+
     fn rule(&self, (pack, rule): (usize, usize)) -> (&Pack, &Rule) {
         (&self.packs[pack], &self.packs[pack].rules[rule])
     }
 }
 
-impl Candidates {
-    fn add(&mut self, pack: usize, number: usize, rule: &Rule) {
-        self.rules.push((pack, number));
+impl Plan {
+    fn with(mut self, rule: &Rule) -> Self {
         if rule.level >= Level::Request {
-            self.plan.request_bytes = self.plan.request_bytes.max(rule.capture_bytes);
+            self.request_bytes = self.request_bytes.max(rule.capture_bytes);
         }
         if rule.level >= Level::Full {
-            self.plan.response_bytes = self.plan.response_bytes.max(rule.capture_bytes);
+            self.response_bytes = self.response_bytes.max(rule.capture_bytes);
+        }
+        self.stream |= rule.stream;
+        self.before |= rule.before.is_some();
+        self.fail = self.fail.max(rule.fail);
+        self
+    }
+}
+
+/// Adds to each template the rules of every wider one: a request falls under all of them.
+fn add_wider(candidates: &mut Vec<Candidates>, by_shape: &mut BTreeMap<String, Vec<usize>>) {
+    let split = |shape: &str| shape.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let shapes: Vec<(String, Vec<String>)> =
+        by_shape.keys().map(|shape| (shape.clone(), split(shape))).collect();
+    let wide: Vec<_> = shapes.iter().filter(|(shape, _)| shape.contains('{')).collect();
+    for (exact, segments) in &shapes {
+        for (wider, wider_segments) in &wide {
+            if exact == wider || !covers(wider_segments, segments) {
+                continue;
+            }
+            for from in by_shape[wider].clone() {
+                let (method, rules) = (candidates[from].method.clone(), candidates[from].rules.clone());
+                let methods = &by_shape[exact];
+                let to = methods.iter().copied().find(|at| candidates[*at].method == method);
+                match to {
+                    Some(to) => candidates[to].rules.extend(rules),
+                    None => {
+                        let path = candidates[methods[0]].path.clone();
+                        candidates.push(Candidates { method, path, plan: Plan::default(), rules });
+                        by_shape.entry(exact.clone()).or_default().push(candidates.len() - 1);
+                    }
+                }
+            }
         }
     }
+}
+
+/// Whether every path of the one template is also one of the wider template.
+fn covers(wider: &[String], exact: &[String]) -> bool {
+    let any = |segment: &String| segment.starts_with("{*");
+    match wider.iter().position(any) {
+        Some(at) => exact.len() > at && segments_cover(&wider[..at], &exact[..at]),
+        None => wider.len() == exact.len() && !exact.iter().any(any) && segments_cover(wider, exact),
+    }
+}
+
+fn segments_cover(wider: &[String], exact: &[String]) -> bool {
+    wider
+        .iter()
+        .zip(exact)
+        .all(|(wide, one)| wide == one || (wide.starts_with('{') && !one.starts_with("{*")))
+}
+
+/// The template with its parameters numbered: templates that differ only in names are the same route.
+fn shape(template: &str) -> String {
+    let segments = template.split('/').enumerate().map(|(at, segment)| {
+        match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
+            Some(inner) if inner.starts_with('*') => format!("{{*p{at}}}"),
+            Some(_) => format!("{{p{at}}}"),
+            None => segment.to_owned(),
+        }
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// The parameters that a template finds in a path.
+pub(crate) fn parameters(template: &str, path: &str) -> BTreeMap<String, String> {
+    let path = normalise_path(path);
+    let mut found = BTreeMap::new();
+    let mut rest = path.as_ref();
+    for segment in template.split('/').skip(1) {
+        rest = rest.strip_prefix('/').unwrap_or(rest);
+        let inner = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+        if let Some(name) = inner.and_then(|inner| inner.strip_prefix('*')) {
+            found.insert(name.to_owned(), rest.to_owned());
+            break;
+        }
+        let end = rest.find('/').unwrap_or(rest.len());
+        if let Some(name) = inner {
+            found.insert(name.to_owned(), rest[..end].to_owned());
+        }
+        rest = &rest[end..];
+    }
+    found
 }
 
 fn matches_query(rule: &Rule, query: &str) -> bool {
     rule.matches.query.iter().all(|(name, want)| query_value(query, name).as_deref() == Some(want))
-}
-
-/// The first value of a query parameter, decoded.
-pub(crate) fn query_value(query: &str, name: &str) -> Option<String> {
-    let query = query.strip_prefix('?').unwrap_or(query);
-    query.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode_form(key) == name).then(|| decode_form(value))
-    })
-}
-
-fn decode_form(text: &str) -> String {
-    if !text.contains(['%', '+']) {
-        return text.to_owned();
-    }
-    let bytes = crate::identity::percent_decode(&text.replace('+', " "));
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The path as servers understand it: escapes of plain characters undone (RFC 3986, section 6.2.2.2), slashes single
-/// and none at the end. Otherwise `/api/%61gents` would pass by a rule and still reach the agents.
-pub fn normalise_path(path: &str) -> Cow<'_, str> {
-    let odd = path.contains('%') || path.contains("//") || (path.len() > 1 && path.ends_with('/'));
-    if !odd {
-        return Cow::Borrowed(path);
-    }
-    let bytes = path.as_bytes();
-    let mut out: Vec<u8> = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let plain = (bytes[at] == b'%')
-            .then(|| bytes.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|pair| core::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            .filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
-        let byte = plain.unwrap_or(bytes[at]);
-        if !(byte == b'/' && out.last() == Some(&b'/')) {
-            out.push(byte);
-        }
-        at += if plain.is_some() { 3 } else { 1 };
-    }
-    if out.len() > 1 && out.last() == Some(&b'/') {
-        out.pop();
-    }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]
@@ -230,8 +305,8 @@ mod tests {
     fn found(method: &str, path: &str, query: &str) -> Option<String> {
         let router = router();
         let routed = router.route(method, path, query)?;
-        let planned = router.plan(method, path, query).is_some();
-        assert_eq!(planned, !routed.rules.is_empty(), "a plan exactly where a rule may apply");
+        let mapped = router.look(method, path, query).mapped.is_some();
+        assert_eq!(mapped, !routed.rules.is_empty(), "mapped exactly where a rule may apply");
         routed.rules.first().map(|(_, rule)| rule.id.clone())
     }
 
@@ -253,9 +328,6 @@ mod tests {
         for path in ["/api/agents/", "/api//agents", "/%61pi/agents", "/api/agent%73/"] {
             assert_eq!(found("GET", path, "").as_deref(), Some("list"), "{path}");
         }
-        assert_eq!(normalise_path("/a%2Fb%"), "/a%2Fb%");
-        assert_eq!(normalise_path("/"), "/");
-        assert_eq!(normalise_path("//"), "/");
     }
 
     #[test]
@@ -263,7 +335,53 @@ mod tests {
         let router = router();
         let routed = router.route("PUT", "/api/agents/abc", "").expect("routed");
         assert_eq!(routed.path, "/api/agents/{id}");
-        assert_eq!(routed.parameters.get("id").map(String::as_str), Some("abc"));
+        let found = parameters(&routed.rules[0].1.matches.path, "/api//agents/abc/");
+        assert_eq!(found, [("id".to_owned(), "abc".to_owned())].into());
+        let found = parameters("/storage/{bucket}/{*path}", "/storage/avatars/a/b.png");
+        assert_eq!(found["bucket"], "avatars");
+        assert_eq!(found["path"], "a/b.png");
+    }
+
+    #[test]
+    fn a_path_falls_under_the_rules_of_wider_templates_too_and_the_order_of_the_pack_decides() {
+        let rule = |id: &str, method: &str, path: &str| {
+            format!(
+                r#"{{"id":"{id}","match":{{"method":{method},"path":"{path}"}},"level":"full",
+                    "action":"A","severity":"info","entity":{{"type":"row"}}}}"#
+            )
+        };
+        let rules = [
+            rule("agents", r#""PATCH""#, "/rest/v1/agents"),
+            rule("any", r#"["POST", "PATCH"]"#, "/rest/v1/{table}"),
+            rule("late", r#""POST""#, "/rest/v1/agents"),
+            rule("other", r#""POST""#, "/rest/v1/{name}"),
+        ]
+        .join(",");
+        let pack = Pack::parse(&format!(r#"{{"name":"p","version":1,"rules":[{rules}]}}"#)).expect("a pack");
+        let router = Router::compile(vec![pack]).expect("routable");
+        let ids = |method: &str, path: &str| -> Vec<String> {
+            let routed = router.route(method, path, "").expect("routed");
+            routed.rules.iter().map(|(_, rule)| rule.id.clone()).collect()
+        };
+        assert_eq!(ids("PATCH", "/rest/v1/agents"), ["agents", "any"]);
+        assert_eq!(ids("POST", "/rest/v1/agents"), ["any", "late", "other"]);
+        assert_eq!(ids("POST", "/rest/v1/x"), ["any", "other"]);
+        assert_eq!(router.look("POST", "/rest/v1/x", "").mapped, Some("/rest/v1/{table}"));
+    }
+
+    #[test]
+    fn a_mutating_request_that_no_rule_names_has_the_plan_of_the_unmapped() {
+        let router = router();
+        let unmapped = router.plans().count() - 1;
+        for (method, path, query, want) in [
+            ("DELETE", "/api/agents/7", "", Some(unmapped)),
+            ("POST", "/nothing", "", Some(unmapped)),
+            ("POST", "/auth/v1/token", "?grant_type=web3", Some(unmapped)),
+            ("GET", "/nothing", "", None),
+            ("OPTIONS", "/api/agents", "", None),
+        ] {
+            assert_eq!(router.plan(method, path, query), want, "{method} {path}");
+        }
     }
 
     #[test]

@@ -128,13 +128,13 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     let judged = (select(Severity::ALL), select(Outcome::ALL), select(Trust::ALL), of(words()));
     let who = (of(actor()), of(claimed), of(entity()), context());
     let what = (request(), of(json()), of(changes()));
-    let rest = (btree_set("[A-Z0-9]{1,16}", 0..4), of(any::<u32>()));
+    let rest = (btree_set("[A-Z0-9]{1,16}", 0..4), of(any::<u32>()), any::<bool>());
     (head, judged, who, what, rest).prop_map(|(head, judged, who, what, rest)| {
         let (tenant, occurred_at, random, class, action) = head;
         let (severity, outcome, trust, reason) = judged;
         let (actor, claimed_user, entity, context) = who;
         let (request, details, changes) = what;
-        let (compliance, duration_ms) = rest;
+        let (compliance, duration_ms, echo) = rest;
         Event {
             tenant,
             id: EventId::mint(occurred_at, &random),
@@ -157,6 +157,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
                 .map(|flag| ComplianceFlag::try_from(flag).expect("a flag"))
                 .collect(),
             duration_ms,
+            echo,
         }
     })
 }

@@ -116,5 +116,6 @@ pub(crate) fn event(words: &Value) -> Event {
             .map(|flag| ComplianceFlag::try_from(text(flag).to_owned()).expect("a flag"))
             .collect(),
         duration_ms: some("duration_ms").map(|ms| u32::try_from(number(ms)).expect("a duration")),
+        echo: false,
     }
 }

@@ -612,6 +612,7 @@ fn updated(at: u64, n: usize) -> Event {
         changes: Some(ChangeSet { quality: Quality::Exact, fields: JsonText::from(&changes) }),
         compliance: Vec::new(),
         duration_ms: Some(u32::from(noise[7])),
+        echo: false,
     }
 }
 
