@@ -127,5 +127,6 @@ pub(crate) fn sample(n: u64) -> Event {
         changes: None,
         compliance: Vec::new(),
         duration_ms: Some(12),
+        echo: false,
     }
 }
