@@ -52,6 +52,7 @@ pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
         "changes": event.changes.as_ref().map(|changes| json!({
             "quality": changes.quality,
             "fields": changes.fields.value(),
+            "summary": changes.fields.value().as_object().and_then(shared::diff::words),
         })),
         "compliance": event.compliance,
         "duration_ms": event.duration_ms,

@@ -3,6 +3,10 @@
 //! Fields are named by dotted paths. Scalars give `{"from", "to"}`, arrays `{"added", "removed"}` (or
 //! `{"reordered": true}`), nested objects are walked. A side that was not seen is left out, never invented.
 
+mod words;
+
+pub use words::words;
+
 use serde_json::{Map, Value, json};
 
 /// Changed fields in one set; past it the set says so under the name `…`.
@@ -35,7 +39,7 @@ struct Changes<'a> {
 impl Changes<'_> {
     fn walk(&mut self, path: &str, before: &Value, after: &Value, depth: usize) {
         match (before, after) {
-            (before, after) if before == after => {}
+            (before, after) if before == after || are_one_time(before, after) => {}
             (Value::Object(old), Value::Object(new)) if depth < MAX_DEPTH => {
                 for (name, value) in old {
                     let new = new.get(name).unwrap_or(&Value::Null);
@@ -69,6 +73,15 @@ impl Changes<'_> {
             self.fields.insert(path.to_owned(), change);
         }
     }
+}
+
+/// Whether both are the same point in time, written in two ways (RFC 3339).
+fn are_one_time(before: &Value, after: &Value) -> bool {
+    let time = |value: &Value| {
+        let text = value.as_str().filter(|text| text.len() >= 20 && text.as_bytes()[4] == b'-')?;
+        chrono::DateTime::parse_from_rfc3339(text).ok()
+    };
+    time(before).is_some_and(|one| time(after) == Some(one))
 }
 
 fn join(path: &str, name: &str) -> String {

@@ -9,6 +9,11 @@ use crate::identity::Verdict;
 use crate::leaf::Seed;
 use crate::policy::{Pack, Router};
 
+mod before;
+mod beside;
+mod floods;
+mod unmapped;
+
 const PACK: &str = r#"{
   "name": "t", "version": 1, "claimed_user": ["request-header:x-user-id", "request:/email"],
   "rules": [
@@ -29,6 +34,26 @@ const PACK: &str = r#"{
      "outcome": {"failure": "equals(rows, 0)", "success": "at_least(rows, 1)", "reason": "no_row_matched"}},
     {"id": "login", "match": {"method": "POST", "path": "/login"}, "level": "full", "action": "USER_LOGIN",
      "severity": "info", "entity": {"type": "user", "id": "response:/user"}, "actor_token": "response:/token"},
+    {"id": "remove", "match": {"method": "DELETE", "path": "/rows"}, "level": "full", "action": "ROW_DELETED",
+     "severity": "warning", "entity": {"type": "row", "id": "filter:id", "name": "before:/name"},
+     "before": {"rows": true}, "changes": {"of": "delete", "fields": ["name", "mode", "api_key"]},
+     "details": {"status": "before:/status"}},
+    {"id": "change", "match": {"method": "PUT", "path": "/rows/{id}"}, "level": "full", "action": "ROW_CHANGED",
+     "severity": "info", "entity": {"type": "row", "id": "path:id"}, "fail": "intent",
+     "before": {"table": "rows", "filters": {"id": "path:id", "owner": "claim:sub"}, "select": ["id", "name"]},
+     "actions": [{"when": "equals(request:/archived, true)", "is": "ROW_ARCHIVED"}],
+     "severities": [{"when": "present(changed:mode)", "is": "warning"}],
+     "acts_for": {"action": "ACTED_AS", "severity": "critical", "entity": "user"},
+     "claimed_user": ["request:/user"],
+     "changes": {"request": "request:/row", "after": "response:/row", "ignore": ["updated_at"],
+                 "fields": ["name", "mode", "plugins", "config", "at", "api_key", "updated_at", "prompt"]}},
+    {"id": "make", "match": {"method": "POST", "path": "/rows"}, "level": "full", "action": "ROW_MADE",
+     "severity": "info", "entity": {"type": "row", "id": "response:/0/id"},
+     "changes": {"of": "create", "request": "request:", "after": "response:/0", "fields": ["name", "mode"]}},
+    {"id": "tick", "match": {"method": "GET", "path": "/tick"}, "level": "metadata", "action": "TICKED",
+     "severity": "info", "entity": {"type": "clock"}, "system": "cron"},
+    {"id": "token", "match": {"method": "POST", "path": "/refresh"}, "level": "full", "action": "REFRESHED",
+     "severity": "info", "entity": {"type": "session"}, "details": {"which": "fingerprint(request:/refresh)"}},
     {"id": "quiet", "match": {"method": "POST", "path": "/quiet"}, "when": "true", "level": "none", "action": "Q",
      "severity": "info", "entity": {"type": "q"}}
   ]}"#;
