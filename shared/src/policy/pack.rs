@@ -21,6 +21,9 @@ pub enum PackError {
         /// What is wrong there.
         reason: String,
     },
+    /// It has no rule: nothing would be audited, and nothing would say so.
+    #[error("the pack has no rule")]
+    Empty,
     /// A rule contradicts itself or another.
     #[error("rule {rule:?}: {reason}")]
     Rule {
@@ -426,6 +429,9 @@ impl Pack {
             reason: error.to_string(),
         })?;
         let pack = document.resolve().map_err(|(rule, reason)| PackError::Rule { rule, reason })?;
+        if pack.rules.is_empty() {
+            return Err(PackError::Empty);
+        }
         for (at, rule) in pack.rules.iter().enumerate() {
             pack.check(rule, at).map_err(|reason| PackError::Rule { rule: rule.id.clone(), reason })?;
         }

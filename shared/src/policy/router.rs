@@ -396,4 +396,59 @@ mod tests {
             "rule \"x\": method \"get\" is not in capitals"
         );
     }
+
+    #[test]
+    fn c18_the_first_rule_that_matches_wins_and_a_pack_without_rules_is_refused() {
+        assert_eq!(
+            Pack::parse(r#"{"name":"p","version":1,"rules":[]}"#),
+            Err(crate::policy::PackError::Empty)
+        );
+        let rule = |id: &str, level: &str| {
+            format!(
+                r#"{{"id":"{id}","match":{{"method":"POST","path":"/x"}},"level":"{level}",
+                    "action":"A","severity":"info","entity":{{"type":"a"}}}}"#
+            )
+        };
+        let planned = |first: &str, second: &str| {
+            let text = format!(
+                r#"{{"name":"p","version":1,"rules":[{},{}]}}"#,
+                rule("one", first),
+                rule("two", second)
+            );
+            let router = Router::compile(vec![Pack::parse(&text).expect("a pack")]).expect("routable");
+            router.plan("POST", "/x", "").is_some()
+        };
+        assert!(planned("full", "none"));
+        assert!(!planned("none", "full"));
+    }
+
+    #[test]
+    fn routing_does_not_grow_with_the_number_of_rules() {
+        let router = |rules: usize| {
+            let rules: Vec<String> = (0..rules)
+                .map(|n| {
+                    format!(
+                        r#"{{"id":"r{n}","match":{{"method":"POST","path":"/api/area{n}/{{id}}/act"}},"level":"full",
+                            "action":"A","severity":"info","entity":{{"type":"a"}}}}"#
+                    )
+                })
+                .collect();
+            let text = format!(r#"{{"name":"p","version":1,"rules":[{}]}}"#, rules.join(","));
+            Router::compile(vec![Pack::parse(&text).expect("a pack")]).expect("routable")
+        };
+        let (few, many) = (router(10), router(1_000));
+        let time = |router: &Router| {
+            let best = (0..5).map(|_| {
+                let start = std::time::Instant::now();
+                for _ in 0..2_000 {
+                    assert!(router.plan("POST", "/api/area7/5ba8ba17/act", "").is_some());
+                    assert!(router.plan("GET", "/static/chunks/main.js", "").is_none());
+                }
+                start.elapsed()
+            });
+            best.min().expect("five runs")
+        };
+        let (few, many) = (time(&few), time(&many));
+        assert!(many < few * 8, "a hundred times the rules took {many:?} instead of {few:?}");
+    }
 }
