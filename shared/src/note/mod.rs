@@ -27,8 +27,8 @@ const ED25519_LEN: usize = 64;
 /// Why bytes are not a signed note.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
-    /// Over [`MAX_NOTE_LEN`].
-    #[error("note of {0} bytes is over the limit of {MAX_NOTE_LEN}")]
+    /// Over the limit, which is [`MAX_NOTE_LEN`] unless the reader says otherwise.
+    #[error("note of {0} bytes is over the limit")]
     TooLong(usize),
     /// Not UTF-8, or it holds a control character other than newline.
     #[error("note is not plain UTF-8 text")]
@@ -65,7 +65,15 @@ impl Note {
     /// # Errors
     /// [`NoteError`] says what is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, NoteError> {
-        if bytes.len() > MAX_NOTE_LEN {
+        Self::parse_within(bytes, MAX_NOTE_LEN)
+    }
+
+    /// Reads a note of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`NoteError`] says what is wrong with it.
+    pub fn parse_within(bytes: &[u8], limit: usize) -> Result<Self, NoteError> {
+        if bytes.len() > limit {
             return Err(NoteError::TooLong(bytes.len()));
         }
         let note = core::str::from_utf8(bytes).map_err(|_| NoteError::Text)?;

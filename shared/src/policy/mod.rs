@@ -10,6 +10,7 @@ mod function;
 mod pack;
 mod route;
 mod router;
+pub mod served;
 
 pub use expression::{Expr, ExprError, Facts, Source};
 pub use function::{Function, creation_score};
