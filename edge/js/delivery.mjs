@@ -5,6 +5,7 @@ const SEND_MS = 10_000; // a send that takes longer has failed
 const SILENT_MS = 5_000; // after this another request takes over from a sender
 const DELIVER_MS = 28_000; // waitUntil ends after 30 s; what is not sent by then stays for the next request
 const LONGEST_PAUSE_MS = 5_000; // after failed sends; the first pause is a quarter of a second
+const LONGEST_WAIT_MS = 60_000; // however long the backend asks to wait
 const REFUSED = [400, 409, 413, 415]; // the same bytes will never be taken
 const MAX_WAITING = 5_000; // events of one stream in memory: about 5 MB
 const utf8 = new TextEncoder();
@@ -12,8 +13,11 @@ const utf8 = new TextEncoder();
 const streams = new Map(); // tenant -> stream
 let signing = null; // { name, id, key: CryptoKey }
 
-/** Ends when the event is accepted, by this request's own sending or another's. Only plain data is shared. */
-export async function deliver(bytes, tenant, env) {
+/**
+ * Ends when the event is accepted, by this request's own sending or another's, or after `within` ms; whether it was.
+ * Only plain data is shared. An `urgent` event does not wait for company.
+ */
+export async function deliver(bytes, tenant, env, { urgent = false, within: limit = DELIVER_MS } = {}) {
   const stream = streamOf(tenant);
   const event = { bytes, accepted: false };
   stream.waiting.push(event);
@@ -21,14 +25,15 @@ export async function deliver(bytes, tenant, env) {
     stream.waiting.shift().accepted = true;
     stream.dropped += 1; // declared in the next header
   }
-  const deadline = Date.now() + DELIVER_MS;
-  const { linger_ms: linger } = configured(env).delivery;
-  await sleep(linger);
+  const deadline = Date.now() + limit;
+  const linger = urgent ? 0 : configured(env).delivery.linger_ms;
+  if (!urgent) await sleep(linger);
   while (!event.accepted && Date.now() < deadline) {
     const idle = !stream.sender || Date.now() - stream.heard > SILENT_MS;
     if (idle && Date.now() >= stream.pausedUntil) await send(stream, event, env);
     if (!event.accepted) await sleep(Math.max(linger, 20));
   }
+  return event.accepted;
 }
 
 function streamOf(tenant) {
@@ -59,7 +64,8 @@ async function send(stream, event, env) {
     }
   } catch (error) {
     failed(error);
-    stream.pausedUntil = Date.now() + Math.min(250 * 2 ** stream.failures++, LONGEST_PAUSE_MS);
+    const pause = Math.min(250 * 2 ** stream.failures++, LONGEST_PAUSE_MS);
+    stream.pausedUntil = Date.now() + Math.max(pause, error.wait_ms ?? 0);
   } finally {
     if (stream.sender === turn) stream.sender = null;
   }
@@ -97,6 +103,8 @@ async function accepted(framed, env) {
   await response.body?.cancel();
   if (response.status === 200) return true;
   const error = new Error(`the backend answered ${response.status}`);
+  const wait = response.status === 429 ? Number(response.headers.get("retry-after")) : 0;
+  error.wait_ms = Math.min(wait * 1_000 || 0, LONGEST_WAIT_MS);
   if (!REFUSED.includes(response.status)) throw error;
   failed(error);
   return false;

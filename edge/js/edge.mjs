@@ -1,12 +1,20 @@
 // The Worker's sockets and timers. No policy and no parsing: the wasm core decides, by synchronous calls on plain data.
 // Whatever must survive a reset of the core (streams, unsent batches, caches) lives in these modules.
-import { configured, core, failed, within } from "./core.mjs";
+import { configured, core, failed, sleep, takeResets, within } from "./core.mjs";
 import { deliver } from "./delivery.mjs";
+import { coalesced } from "./floods.mjs";
+import { refresh } from "./policy.mjs";
 import { verify } from "./tokens.mjs";
 
 const EMPTY = new Uint8Array(0);
+const BLIND = { request: 0, response: 0, path: "(unknown)", stream: false, before: false, fail: "open" };
 const CAPTURE_MS = 25_000; // waitUntil ends 30 s after the response
 const CONSUME_MS = 60_000; // a consumer that takes longer is retried
+const BEFORE_MS = 150; // what reading the old side may delay a request
+const BEFORE_BYTES = 65_536;
+const INTENT_MS = 2_000; // what recording an intent may delay a request
+
+let recording = false; // whether a record of the traffic is on its way
 
 export default {
   fetch(request, env, ctx) {
@@ -17,7 +25,9 @@ export default {
     const mount = mounts.get(url.host);
     if (!mount) return problem(421, url.host);
     const target = mount.upstream + url.pathname + url.search;
-    const plan = planned(mount, request.method, url);
+    const plan = planned(mount, request.method, url, arrived);
+    if (!recording) recordTraffic(env, ctx);
+    refresh(env, ctx, arrived);
     if (!plan) return fetch(outgoing(mount, target, request)).catch(() => problem(502, url.host));
     const response = audited(request, env, ctx, { mount, url, target, plan, arrived });
     // A client that hangs up cancels its request: what the origin may have done by then must still become an event.
@@ -62,21 +72,32 @@ async function audited(request, env, ctx, seen) {
   const { mount, url, target, plan, arrived } = seen;
   const copies = { request: null, response: null, early: null };
   try {
-    if (plan[0] && request.body) {
+    if (plan.request && request.body) {
       const length = request.headers.get("content-length");
       if (length === null) {
-        seen.passing = passing(request.body, plan[0]);
+        seen.passing = passing(request.body, plan.request);
         copies.early = seen.passing.copy;
       } else {
         copies.request = request.clone().body;
         // A body that is not small is read along, so that the copy is cut at the cap and not held whole.
-        if (!(Number(length) <= plan[0])) copies.early = read(copies.request, plan[0], deadline());
+        if (!(Number(length) <= plan.request)) copies.early = read(copies.request, plan.request, deadline());
       }
     }
   } catch (error) {
     failed(error);
   }
+  if (plan.before) seen.before = await oldSide(request, seen);
   let response;
+  if (plan.fail !== "open") {
+    seen.intent = await intended(request, env, seen);
+    if (plan.fail === "closed" && !seen.intent?.durable) {
+      seen.passing?.end(true);
+      seen.duration = Date.now() - arrived;
+      response = problem(503, "audit-unavailable");
+      record(request, env, ctx, seen, response, copies);
+      return response;
+    }
+  }
   try {
     response = await fetch(outgoing(mount, target, request, seen.passing));
   } catch {
@@ -86,7 +107,7 @@ async function audited(request, env, ctx, seen) {
     return response;
   }
   try {
-    if (plan[1] && response.body && !response.webSocket) copies.response = response.clone().body;
+    if (plan.response && response.body && !response.webSocket) copies.response = response.clone().body;
   } catch (error) {
     failed(error);
   }
@@ -115,38 +136,105 @@ function release(copies) {
 }
 
 async function capture(request, env, seen, response, copies) {
-  const { mount, url, plan, arrived } = seen;
-  const requestLines = lines(request.headers, mount.request_headers);
+  const { mount, plan } = seen;
   const responseLines = response ? lines(response.headers, mount.response_headers) : "";
   const limit = deadline();
+  const events = plan.stream && response?.headers.get("content-type")?.startsWith("text/event-stream");
   const [asked, answered] = await Promise.all([
-    copies.early ?? read(copies.request, plan[0], limit),
-    read(copies.response, plan[1], limit),
+    copies.early ?? read(copies.request, plan.request, limit),
+    events ? scan(copies.response, limit) : read(copies.response, plan.response, limit),
   ]);
   limit.end();
   const look = (step) => {
-    const { index } = mount;
-    const facts = new core.Seen(index, request.method, url.pathname, url.search, requestLines, cf(request), arrived);
+    const facts = factsOf(request, seen);
     if (response) facts.answered(response.status, responseLines, seen.duration);
+    if (seen.before) facts.before(seen.before.bytes, seen.before.cut);
+    if (seen.intent) facts.intended(seen.intent.id, seen.intent.durable);
     const drafted = step(facts);
     facts.free();
     return drafted;
   };
   // If the core stops over an exchange, it is reset, and an event without its contents stands in for the one lost.
-  const fallback = () => look((facts) => facts.fallback(plan[2]));
-  const drafted = attempt(
+  const fallback = () => look((facts) => facts.fallback(plan.path));
+  let drafted = attempt(
     () => look((facts) => facts.inspect(asked.bytes, asked.cut, answered.bytes, answered.cut)),
     fallback,
   );
   if (!drafted) return;
-  const [draft, checks] = drafted;
+  const series = drafted[2];
+  if (series) drafted = await attempt(() => coalesced(series, drafted), () => drafted);
+  if (!drafted) return;
+  await send(mount, env, drafted, () => fallback()[0]);
+}
+
+function factsOf(request, { mount, url, arrived }) {
+  const asked = lines(request.headers, mount.request_headers);
+  return new core.Seen(mount.index, request.method, url.pathname, url.search, asked, cf(request), arrived);
+}
+
+/** Verifies, builds and delivers a drafted event; `instead` gives a draft for one that cannot be built. */
+async function send(mount, env, [draft, checks], instead, how) {
   const judged = await Promise.all(JSON.parse(checks).map((check) => verify(check, mount, env)));
   const random = crypto.getRandomValues(new Uint8Array(84));
   const events = attempt(
     () => core.build(mount.index, draft, JSON.stringify(judged), random),
-    () => core.build(mount.index, fallback()[0], "[]", random),
+    () => core.build(mount.index, instead(), "[]", random),
   );
-  await Promise.all(events.map((event) => deliver(event, mount.tenant, env)));
+  const accepted = await Promise.all(events.map((event) => deliver(event, mount.tenant, env, how)));
+  return { event: events[0], accepted: accepted[0] };
+}
+
+/** Reads the old side of a change, if that takes no longer than it may; null otherwise. */
+async function oldSide(request, { mount, url }) {
+  try {
+    const asked = lines(request.headers, mount.request_headers);
+    const read = core.pre_read(mount.index, request.method, url.pathname, url.search, asked);
+    if (!read) return null;
+    const [target, ...headers] = read;
+    const pairs = headers.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]);
+    const signal = AbortSignal.timeout(BEFORE_MS);
+    const response = await fetch(target, { headers: pairs, redirect: "manual", signal });
+    if (response.status !== 200) {
+      response.body?.cancel().catch(() => {});
+      return null;
+    }
+    return await within(BEFORE_MS, readAll(response.body, BEFORE_BYTES), "the old side came too late");
+  } catch (error) {
+    failed(error);
+    return null;
+  }
+}
+
+/** Records the intent before the origin sees the request: `{ id, durable }`, or null if nothing is to be recorded. */
+async function intended(request, env, seen) {
+  const { mount } = seen;
+  try {
+    const facts = factsOf(request, seen);
+    const drafted = facts.intent();
+    facts.free();
+    if (!drafted) return null;
+    const how = { urgent: true, within: INTENT_MS };
+    const { event, accepted } = await send(mount, env, drafted, () => drafted[0], how);
+    return { id: core.event_id(event), durable: accepted };
+  } catch (error) {
+    failed(error);
+    return null;
+  }
+}
+
+/** One record of the traffic, a while after the first request that it counts. */
+function recordTraffic(env, ctx) {
+  recording = true;
+  const record = async () => {
+    await sleep(configured(env).coverage_ms);
+    recording = false;
+    const resets = takeResets();
+    for (const mount of configured(env).mounts.values()) {
+      const records = attempt(() => core.traffic(mount.index, Date.now(), resets), () => []);
+      await Promise.all(records.map((draft) => send(mount, env, [draft, "[]"], () => draft)));
+    }
+  };
+  ctx.waitUntil(record().catch(failed));
 }
 
 function attempt(step, instead) {
@@ -238,6 +326,37 @@ async function read(body, cap, limit) {
   return { bytes: joined(chunks, size), cut: cut || limit.over };
 }
 
+async function readAll(body, cap) {
+  const limit = { readers: [], over: false };
+  return body ? read(body, cap, limit) : null;
+}
+
+/** Scans a stream of events as it passes: what the core kept of it, and whether its end was not seen. */
+async function scan(body, limit) {
+  if (!body) return { bytes: EMPTY, cut: false };
+  const reader = body.getReader();
+  limit.readers.push(reader);
+  let cut = false;
+  try {
+    const scanner = new core.Scanner();
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        scanner.feed(value);
+      }
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) throw error;
+      cut = true; // the origin or the client broke off
+    }
+    return { bytes: scanner.finish(), cut: cut || limit.over };
+  } catch (error) {
+    failed(error);
+    reader.cancel().catch(() => {});
+    return { bytes: EMPTY, cut: true };
+  }
+}
+
 function joined(chunks, size) {
   if (chunks.length === 1) return chunks[0];
   const bytes = new Uint8Array(size);
@@ -249,10 +368,10 @@ function joined(chunks, size) {
   return bytes;
 }
 
-/** `[request bytes, response bytes, path template]` to capture, or undefined if no rule is about the request. */
-function planned(mount, method, url) {
-  const ask = () => mount.plans[core.route(mount.index, method, url.pathname, url.search)];
-  return attempt(ask, () => attempt(ask, () => [0, 0, "(unknown)"]));
+/** The plan to capture a request with, or undefined if it is not audited. Every request is counted by this. */
+function planned(mount, method, url, arrived) {
+  const ask = () => mount.plans[core.look(mount.index, method, url.pathname, url.search, arrived)];
+  return attempt(ask, () => attempt(ask, () => BLIND));
 }
 
 function lines(headers, names) {

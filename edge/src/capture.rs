@@ -2,16 +2,16 @@
 
 use std::cell::RefCell;
 
-use js_sys::Uint8Array;
+use js_sys::{Array, Uint8Array};
 use serde_json::Value;
-use shared::capture::{Body, Draft, Exchange, Headers};
-use shared::event::Timestamp;
+use shared::capture::{self, Body, Draft, Exchange, Headers, Intent};
+use shared::event::{Event, Timestamp};
 use shared::identity::{self, Algorithm, Verdict};
 use shared::leaf::{self, Seed};
 use shared::problem::Problem;
 use wasm_bindgen::prelude::*;
 
-use crate::config::{Compiled, Edge};
+use crate::config::{Compiled, Edge, policy_note};
 
 thread_local! {
     static EDGE: RefCell<Option<Edge>> = const { RefCell::new(None) };
@@ -22,28 +22,128 @@ thread_local! {
 /// # Errors
 /// One line that names what is wrong.
 #[wasm_bindgen]
-pub fn configure(config: &str) -> Result<String, JsError> {
+pub fn configure(config: &str, hash_key: &str) -> Result<String, JsError> {
     // A panic's message can hold input; its place cannot.
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, ToString::to_string);
         worker::console_error!("edgetrail: the core stopped at {place}");
     }));
-    let edge = Edge::configure(config).map_err(|error| JsError::new(&error))?;
-    let plan = edge.plan.clone();
+    let edge = Edge::configure(config, hash_key).map_err(|error| JsError::new(&error))?;
+    let plan = edge.plan();
     EDGE.with(|slot| *slot.borrow_mut() = Some(edge));
     Ok(plan)
 }
 
-/// The number of the capture plan for a request of a mount, or -1 if it is not audited.
+/// Puts a served policy into force whose signature was checked; gives the new plan. Nothing changes if it is refused.
+///
+/// # Errors
+/// One line that says why.
 #[wasm_bindgen]
-pub fn route(mount: usize, method: &str, path: &str, query: &str) -> i32 {
+pub fn adopt(tenant: &str, note: &str) -> Result<String, JsError> {
+    EDGE.with(|slot| {
+        let mut slot = slot.borrow_mut();
+        let edge = slot.as_mut().ok_or_else(|| JsError::new("the core is not configured"))?;
+        edge.adopt(tenant, note).map_err(|error| JsError::new(&error))?;
+        Ok(edge.plan())
+    })
+}
+
+/// What must be checked of a served policy: `[public key, text, signature]` for each signature of a trusted key.
+#[wasm_bindgen]
+pub fn policy_signatures(note: &str) -> Vec<Array> {
+    let Some(note) = policy_note(note) else { return Vec::new() };
+    EDGE.with(|slot| {
+        let slot = slot.borrow();
+        let trusted: Vec<_> = slot.iter().flat_map(Edge::policy_keys).collect();
+        let signatures = note.signatures().iter().filter_map(|signature| {
+            let key =
+                trusted.iter().find(|key| key.name == signature.name && key.id() == signature.key_id)?;
+            Some(Array::of3(
+                &Uint8Array::from(key.public.as_slice()).into(),
+                &note.text().into(),
+                &Uint8Array::from(signature.bytes.as_slice()).into(),
+            ))
+        });
+        signatures.collect()
+    })
+}
+
+/// The number of the capture plan for a request of a mount, or -1 if it is not audited. The request is counted.
+#[wasm_bindgen]
+pub fn look(mount: usize, method: &str, path: &str, query: &str, arrived: f64) -> i32 {
     #[cfg(feature = "faults")]
     crate::faults::plant("route", query);
     with_mount(mount, |compiled| {
-        let plan = compiled.router.plan(method, path, query)?;
-        i32::try_from(plan).ok()
+        let look = compiled.router.look(method, path, query);
+        compiled.traffic.borrow_mut().count(method, path, look.mapped, timestamp(arrived));
+        look.plan.and_then(|plan| i32::try_from(plan).ok())
     })
     .unwrap_or(-1)
+}
+
+/// The drafts that record the requests of a mount since the last call.
+#[wasm_bindgen]
+pub fn traffic(mount: usize, now: f64, resets: u32) -> Vec<String> {
+    with_mount(mount, |compiled| {
+        let drafts = compiled.traffic.borrow_mut().drain(&compiled.mount, timestamp(now), resets);
+        Some(drafts.iter().map(as_text).collect())
+    })
+    .unwrap_or_default()
+}
+
+/// The one request to make before a request is forwarded: its address, and its headers as lines; undefined for none.
+#[wasm_bindgen]
+pub fn pre_read(
+    mount: usize,
+    method: &str,
+    path: &str,
+    query: &str,
+    request_headers: &str,
+) -> Option<Vec<String>> {
+    with_mount(mount, |compiled| {
+        let headers = Headers::from_lines(request_headers);
+        let read = capture::pre_read(&compiled.router, &compiled.mount, method, path, query, &headers)?;
+        let lines = read.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+        Some(core::iter::once(read.url.clone()).chain(lines).collect())
+    })
+}
+
+/// Two drafts of one series as one.
+#[wasm_bindgen]
+pub fn coalesce(draft: &str, newer: &str) -> Option<String> {
+    let draft: Draft = serde_json::from_str(draft).ok()?;
+    Some(as_text(&draft.coalesce(serde_json::from_str(newer).ok()?)))
+}
+
+/// The id of a built event.
+#[wasm_bindgen]
+pub fn event_id(event: &[u8]) -> Option<String> {
+    let opening = leaf::Opening::decode(event.get(32..)?).ok()?;
+    Some(Event::from_opening(&opening).ok()?.id.to_string())
+}
+
+/// A stream of server-sent events, scanned as it passes.
+#[wasm_bindgen]
+#[derive(Debug, Default)]
+pub struct Scanner(capture::Scanner);
+
+#[wasm_bindgen]
+impl Scanner {
+    /// A scanner at the stream's beginning.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the next bytes.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        self.0.feed(chunk);
+    }
+
+    /// What was found, as the body that rules look at.
+    pub fn finish(self) -> Vec<u8> {
+        self.0.finish()
+    }
 }
 
 /// The client's address for the forwarding header; empty where it is not known.
@@ -71,6 +171,8 @@ pub struct Seen {
     status: Option<u16>,
     response_headers: Headers,
     duration_ms: Option<u32>,
+    before: Option<(Vec<u8>, bool)>,
+    intent: Option<(String, bool)>,
 }
 
 #[wasm_bindgen]
@@ -97,7 +199,28 @@ impl Seen {
             status: None,
             response_headers: Headers::default(),
             duration_ms: None,
+            before: None,
+            intent: None,
         }
+    }
+
+    /// What was read of the old side, and whether it was cut.
+    pub fn before(&mut self, bytes: Vec<u8>, cut: bool) {
+        self.before = Some((bytes, cut));
+    }
+
+    /// The event that recorded the intent, and whether it was durable before the request was forwarded.
+    pub fn intended(&mut self, id: String, durable: bool) {
+        self.intent = Some((id, durable));
+    }
+
+    /// `[draft, checks]` of the record that the act is intended; undefined if no rule asks for one.
+    pub fn intent(&self) -> Option<Vec<String>> {
+        let draft = with_mount(self.mount, |compiled| {
+            let exchange = self.exchange(compiled, Body::default(), Body::default());
+            Draft::intent(&compiled.router, &exchange)
+        })?;
+        Some(draft_and_checks(draft))
     }
 
     /// The response's head, and the milliseconds until it came.
@@ -107,7 +230,8 @@ impl Seen {
         self.duration_ms = Some(duration_ms);
     }
 
-    /// Looks at the whole exchange: `[draft, checks]` as JSON texts, or undefined if it is not audited.
+    /// Looks at the whole exchange: `[draft, checks]` as JSON texts, and the name of its series if it is of one; or
+    /// undefined if it is not audited.
     pub fn inspect(
         &self,
         request_body: &[u8],
@@ -125,7 +249,10 @@ impl Seen {
             );
             Draft::from_exchange(&compiled.router, &exchange)
         })?;
-        Some(draft_and_checks(draft))
+        let series = draft.series();
+        let mut drafted = draft_and_checks(draft);
+        drafted.extend(series);
+        Some(drafted)
     }
 
     /// `[draft, checks]` of an event that only says that capturing failed on this path template.
@@ -152,9 +279,9 @@ impl Seen {
             status: self.status,
             response_headers: &self.response_headers,
             response_body,
-            before: None,
-            intent: None,
-            hash_key: None,
+            before: self.before.as_ref().map(|(bytes, cut)| Body { bytes, cut: *cut }),
+            intent: self.intent.as_ref().map(|(id, durable)| Intent { id, durable: *durable }),
+            hash_key: compiled.hash_key.as_deref(),
             platform: &self.platform,
             arrived: self.arrived,
             duration_ms: self.duration_ms,
@@ -164,8 +291,11 @@ impl Seen {
 
 fn draft_and_checks(mut draft: Draft) -> Vec<String> {
     let checks = serde_json::to_string(&draft.take_checks()).expect("checks are plain data");
-    let text = serde_json::to_string(&draft).expect("a draft is plain data");
-    vec![text, checks]
+    vec![as_text(&draft), checks]
+}
+
+fn as_text(draft: &Draft) -> String {
+    serde_json::to_string(draft).expect("a draft is plain data")
 }
 
 /// The events of a draft, each its digest (32 bytes) and opening: the act's own, and beside it one more where the
@@ -210,6 +340,9 @@ pub fn problem(status: u16, detail: &str) -> String {
     let (slug, title) = match status {
         421 => ("unknown-host", "No mount serves this host"),
         502 => ("origin-unreachable", "The origin did not answer"),
+        503 if detail == "audit-unavailable" => {
+            ("audit-unavailable", "This request may only pass with its audit record, and none can be made")
+        }
         _ => ("not-configured", "The worker is not configured"),
     };
     let problem = Problem::new(status, slug, title).detail(detail);

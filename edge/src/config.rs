@@ -1,26 +1,56 @@
 //! The Worker's configuration: one JSON document in the variable `EDGETRAIL_CONFIG`.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::capture::{Mount, REQUEST_HEADERS, RESPONSE_HEADERS};
-use shared::policy::{Pack, Router, Source};
+use shared::capture::{Mount, REQUEST_HEADERS, RESPONSE_HEADERS, Traffic};
+use shared::event::TenantId;
+use shared::note::{MAX_NOTE_LEN, Note, VerifierKey};
+use shared::policy::served::{self, Served};
+use shared::policy::{FailMode, Pack, Plan, Router, Source};
 
 /// The rule packs that are compiled in.
 const PACKS: &[(&str, &str)] =
     &[("app", include_str!("../packs/app.json")), ("supabase", include_str!("../packs/supabase.json"))];
 
+/// What a record of the traffic waits for at most: `waitUntil` ends after 30 s.
+const LONGEST_COVERAGE: u32 = 25;
+
 /// The document.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     mounts: Vec<Mount>,
     delivery: Delivery,
+    /// Packs of the operator's own.
+    #[serde(default)]
+    packs: Vec<Value>,
+    /// Whose served policies are believed; without it none is asked for.
+    #[serde(default)]
+    policy: Option<Policy>,
+    /// Seconds of traffic that one record counts, up to [`LONGEST_COVERAGE`].
+    #[serde(default = "longest_coverage")]
+    coverage_seconds: u32,
+    /// Metadata only, whatever the rules ask for: for trying it out.
+    #[serde(default)]
+    shadow: bool,
+}
+
+/// Where policies come from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Policy {
+    /// The keys whose signatures count.
+    keys: Vec<String>,
+    /// Milliseconds between two questions, at most a minute.
+    #[serde(default = "a_minute")]
+    every_ms: u32,
 }
 
 /// How batches reach the backend.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Delivery {
     mode: Mode,
@@ -42,10 +72,22 @@ impl Delivery {
     fn batches_url(&self) -> String {
         format!("{}/v1/batches", self.ingest_url.trim_end_matches('/'))
     }
+
+    fn policy_url(&self) -> String {
+        format!("{}/v1/policy/", self.ingest_url.trim_end_matches('/'))
+    }
 }
 
 fn default_linger() -> u32 {
     100
+}
+
+fn longest_coverage() -> u32 {
+    LONGEST_COVERAGE
+}
+
+fn a_minute() -> u32 {
+    60_000
 }
 
 /// The way of a batch.
@@ -63,14 +105,18 @@ enum Mode {
 pub(crate) struct Compiled {
     pub(crate) mount: Mount,
     pub(crate) router: Router,
+    pub(crate) traffic: RefCell<Traffic>,
+    pub(crate) hash_key: Option<Vec<u8>>,
 }
 
 /// What stands ready to serve.
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) mounts: Vec<Compiled>,
-    /// The part of the configuration that JavaScript acts on, as JSON.
-    pub(crate) plan: String,
+    config: Config,
+    keys: Vec<VerifierKey>,
+    /// The versions in force of served policies.
+    versions: BTreeMap<TenantId, u64>,
 }
 
 impl Edge {
@@ -78,7 +124,7 @@ impl Edge {
     ///
     /// # Errors
     /// One line that names the member that is wrong.
-    pub(crate) fn configure(text: &str) -> Result<Self, String> {
+    pub(crate) fn configure(text: &str, hash_key: &str) -> Result<Self, String> {
         let config: Config =
             serde_json::from_str(text).map_err(|error| format!("EDGETRAIL_CONFIG: {error}"))?;
         if config.mounts.is_empty() {
@@ -87,39 +133,142 @@ impl Edge {
         if config.delivery.linger_ms > 5_000 {
             return Err("EDGETRAIL_CONFIG: delivery.linger_ms is over 5000".to_owned());
         }
+        if !(1..=LONGEST_COVERAGE).contains(&config.coverage_seconds) {
+            return Err(format!("EDGETRAIL_CONFIG: coverage_seconds is not 1 to {LONGEST_COVERAGE}"));
+        }
         check_hosts(&config.mounts)?;
-        let mounts = config.mounts.into_iter().map(Compiled::new).collect::<Result<Vec<_>, _>>()?;
-        let plan = plan(&mounts, &config.delivery).to_string();
-        Ok(Self { mounts, plan })
+        let keys = config.policy.iter().flat_map(|policy| &policy.keys);
+        let keys = keys
+            .map(|key| key.parse().map_err(|error| format!("EDGETRAIL_CONFIG: policy.keys: {error}")))
+            .collect::<Result<Vec<VerifierKey>, String>>()?;
+        let hash_key = (!hash_key.is_empty()).then(|| hash_key.as_bytes().to_vec());
+        let mounts = config
+            .mounts
+            .iter()
+            .map(|mount| {
+                let router = compile(mount, &config.packs, &[])?;
+                let traffic = RefCell::default();
+                Ok(Compiled { mount: mount.clone(), router, traffic, hash_key: hash_key.clone() })
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        Ok(Self { mounts, config, keys, versions: BTreeMap::new() })
+    }
+
+    /// Puts a served policy into force, whose signature was checked. All of its tenant's mounts compile, or none changes.
+    ///
+    /// # Errors
+    /// One line that says why it may not be.
+    pub(crate) fn adopt(&mut self, tenant: &str, note: &str) -> Result<(), String> {
+        let note = policy_note(note).ok_or("the served policy is not a signed note")?;
+        let served: Served = note.text().parse().map_err(|error| format!("the served policy: {error}"))?;
+        if served.tenant.as_str() != tenant {
+            return Err(format!("the served policy is of tenant {}", served.tenant));
+        }
+        if self.versions.get(&served.tenant).is_some_and(|version| *version > served.version) {
+            return Err(format!(
+                "the served policy's version {} is older than the one in force",
+                served.version
+            ));
+        }
+        let mut routers = Vec::new();
+        for (at, Compiled { mount, .. }) in self.mounts.iter().enumerate() {
+            if mount.tenant != served.tenant {
+                continue;
+            }
+            let bounds = served::Bounds { compiled_in: None, allow_closed: mount.allow_closed };
+            served::check(&served.document, bounds).map_err(|error| format!("the served policy: {error}"))?;
+            routers.push((at, compile(mount, &self.config.packs, served.document.packs())?));
+        }
+        for (at, router) in routers {
+            self.mounts[at].router = router;
+        }
+        self.versions.insert(served.tenant, served.version);
+        Ok(())
+    }
+
+    /// The keys whose signatures under a policy count.
+    pub(crate) fn policy_keys(&self) -> impl Iterator<Item = &VerifierKey> {
+        self.keys.iter()
+    }
+
+    /// The part of the configuration that JavaScript acts on, as JSON.
+    pub(crate) fn plan(&self) -> String {
+        let Config { delivery, policy, coverage_seconds, shadow, .. } = &self.config;
+        let mounts: Vec<Value> = self.mounts.iter().map(|compiled| mount_plan(compiled, *shadow)).collect();
+        let policy = policy.as_ref().filter(|policy| !policy.keys.is_empty());
+        json!({
+            "mounts": mounts,
+            "delivery": {
+                "direct": delivery.mode == Mode::Direct,
+                "url": delivery.batches_url(),
+                "content_type": shared::batch::CONTENT_TYPE,
+                "linger_ms": delivery.linger_ms,
+                "max_events": shared::batch::MAX_EVENTS_PER_BATCH,
+            },
+            "policy": policy.map(|policy| json!({"url": delivery.policy_url(), "every_ms": policy.every_ms})),
+            "coverage_ms": coverage_seconds * 1_000,
+        })
+        .to_string()
     }
 }
 
-impl Compiled {
-    fn new(mount: Mount) -> Result<Self, String> {
-        let host = mount.host.clone();
-        let packs = mount.packs.iter().map(|name| compiled_in(name)).collect::<Result<Vec<_>, _>>()?;
-        let router = Router::compile(packs).map_err(|error| format!("mount {host}: {error}"))?;
-        Ok(Self { mount, router })
+/// The rules of a mount: of each pack that it names, first those that a served pack adds, then the served pack of that
+/// name, the operator's own or the one that is compiled in.
+fn compile(mount: &Mount, own: &[Value], served: &[Pack]) -> Result<Router, String> {
+    let mut packs = Vec::new();
+    for name in &mount.packs {
+        packs.extend(served.iter().filter(|pack| pack.extends.as_deref() == Some(name)).cloned());
+        let replaced = served.iter().find(|pack| pack.extends.is_none() && pack.name == *name);
+        packs.push(match replaced {
+            Some(pack) => pack.clone(),
+            None => pack_named(name, own)?,
+        });
     }
+    for (rule, mode) in &mount.fail {
+        let found = packs.iter_mut().find_map(|pack| {
+            let id = rule.strip_prefix(&pack.name)?.strip_prefix('/')?;
+            pack.rules.iter_mut().find(|rule| rule.id == id)
+        });
+        found.ok_or_else(|| format!("mount {}: fail: there is no rule {rule:?}", mount.host))?.fail = *mode;
+    }
+    Router::compile(packs).map_err(|error| format!("mount {}: {error}", mount.host))
 }
 
-fn compiled_in(name: &str) -> Result<Pack, String> {
-    let known = PACKS.iter().find(|(known, _)| *known == name);
-    let (_, text) = known.ok_or_else(|| format!("EDGETRAIL_CONFIG: there is no pack {name:?}"))?;
-    Pack::parse(text).map_err(|error| format!("pack {name}: {error}"))
+fn pack_named(name: &str, own: &[Value]) -> Result<Pack, String> {
+    let own = own.iter().find(|pack| pack["name"] == name).map(Value::to_string);
+    let text = match (own, PACKS.iter().find(|(known, _)| *known == name)) {
+        (Some(text), _) => text,
+        (None, Some((_, text))) => (*text).to_owned(),
+        (None, None) => return Err(format!("EDGETRAIL_CONFIG: there is no pack {name:?}")),
+    };
+    Pack::parse(&text).map_err(|error| format!("pack {name}: {error}"))
+}
+
+/// A served policy as it is signed; none if it is not a note.
+pub(crate) fn policy_note(text: &str) -> Option<Note> {
+    Note::parse_within(text.as_bytes(), served::MAX_POLICY_LEN + MAX_NOTE_LEN).ok()
 }
 
 /// A host is served once, and no upstream leads back to a host that is served: that would loop for ever.
 fn check_hosts(mounts: &[Mount]) -> Result<(), String> {
     for (at, mount) in mounts.iter().enumerate() {
-        let upstream = mount
-            .upstream
-            .strip_prefix("https://")
-            .or_else(|| mount.upstream.strip_prefix("http://"))
-            .filter(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@']))
+        let plain = |url: &str| {
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+            (!host.is_empty() && !host.contains(['/', '?', '#', '@'])).then(|| host.to_owned())
+        };
+        let upstream = plain(&mount.upstream)
             .ok_or_else(|| format!("mount {}: upstream is not http(s)://host[:port]", mount.host))?;
-        if mounts.iter().any(|other| other.host.eq_ignore_ascii_case(upstream)) {
-            return Err(format!("mount {}: upstream {upstream} is a mount itself", mount.host));
+        let project =
+            match &mount.supabase {
+                Some(supabase) => Some(plain(supabase.url.trim_end_matches('/')).ok_or_else(|| {
+                    format!("mount {}: supabase.url is not http(s)://host[:port]", mount.host)
+                })?),
+                None => None,
+            };
+        for target in core::iter::once(&upstream).chain(&project) {
+            if mounts.iter().any(|other| other.host.eq_ignore_ascii_case(target)) {
+                return Err(format!("mount {}: upstream {target} is a mount itself", mount.host));
+            }
         }
         if mounts[..at].iter().any(|other| other.host.eq_ignore_ascii_case(&mount.host)) {
             return Err(format!("mount {}: the host is mounted twice", mount.host));
@@ -128,38 +277,36 @@ fn check_hosts(mounts: &[Mount]) -> Result<(), String> {
     Ok(())
 }
 
-fn plan(mounts: &[Compiled], delivery: &Delivery) -> Value {
-    let mounts: Vec<Value> = mounts
-        .iter()
-        .map(|Compiled { mount, router }| {
-            let headers = Headers::wanted(router);
+fn mount_plan(compiled: &Compiled, shadow: bool) -> Value {
+    let Compiled { mount, router, .. } = compiled;
+    let headers = Headers::wanted(router);
+    let plans: Vec<Value> = router
+        .plans()
+        .map(|(path, plan)| {
+            let plan = if shadow { Plan::default() } else { plan };
+            let fail = match plan.fail {
+                FailMode::Open => "open",
+                FailMode::Intent => "intent",
+                FailMode::Closed => "closed",
+            };
             json!({
-                "host": mount.host.to_ascii_lowercase(),
-                "upstream": mount.upstream,
-                "tenant": mount.tenant,
-                "plans": router
-                    .plans()
-                    .map(|(path, plan)| json!([plan.request_bytes, plan.response_bytes, path]))
-                    .collect::<Vec<_>>(),
-                "request_headers": headers.request,
-                "response_headers": headers.response,
-                "forward_client_ip": mount.forward_client_ip,
-                "address_headers": Mount::ADDRESS_SOURCES,
-                "strip": mount.stripped_headers(),
-                "jwks_url": mount.auth.jwks_url,
-                "hs256_secret": mount.auth.hs256_secret,
+                "request": plan.request_bytes, "response": plan.response_bytes, "path": path,
+                "stream": plan.stream, "before": plan.before, "fail": fail,
             })
         })
         .collect();
     json!({
-        "mounts": mounts,
-        "delivery": {
-            "direct": delivery.mode == Mode::Direct,
-            "url": delivery.batches_url(),
-            "content_type": shared::batch::CONTENT_TYPE,
-            "linger_ms": delivery.linger_ms,
-            "max_events": shared::batch::MAX_EVENTS_PER_BATCH,
-        },
+        "host": mount.host.to_ascii_lowercase(),
+        "upstream": mount.upstream,
+        "tenant": mount.tenant,
+        "plans": plans,
+        "request_headers": headers.request,
+        "response_headers": headers.response,
+        "forward_client_ip": mount.forward_client_ip,
+        "address_headers": Mount::ADDRESS_SOURCES,
+        "strip": mount.stripped_headers(),
+        "jwks_url": mount.auth.jwks_url,
+        "hs256_secret": mount.auth.hs256_secret,
     })
 }
 
@@ -189,9 +336,12 @@ mod tests {
     use super::*;
 
     fn configured(mounts: &str) -> Result<Edge, String> {
-        Edge::configure(&format!(
-            r#"{{"mounts":{mounts},"delivery":{{"mode":"queue","ingest_url":"http://127.0.0.1:9200/"}}}}"#
-        ))
+        Edge::configure(
+            &format!(
+                r#"{{"mounts":{mounts},"delivery":{{"mode":"queue","ingest_url":"http://127.0.0.1:9200/"}}}}"#
+            ),
+            "",
+        )
     }
 
     fn mount(host: &str, upstream: &str, pack: &str) -> String {
@@ -205,7 +355,7 @@ mod tests {
         let mounts =
             format!("[{},{}]", mount("a", "https://x", "app"), mount("b", "https://y:8443", "supabase"));
         let edge = configured(&mounts).expect("a good configuration");
-        let plan: Value = serde_json::from_str(&edge.plan).expect("JSON");
+        let plan: Value = serde_json::from_str(&edge.plan()).expect("JSON");
         assert_eq!(plan["delivery"]["url"], "http://127.0.0.1:9200/v1/batches");
         assert!(
             plan["mounts"][1]["response_headers"]

@@ -182,7 +182,11 @@ impl Draft {
         let mut details = extract::details(rule.details.iter(), reading);
         if let Some(intent) = exchange.intent {
             let members = details.get_or_insert_with(|| Value::Object(Map::new())).as_object_mut();
-            members.expect("details are an object").insert("intent".to_owned(), Value::from(intent));
+            let members = members.expect("details are an object");
+            members.insert("intent".to_owned(), Value::from(intent.id));
+            if !intent.durable {
+                members.insert("intent_durable".to_owned(), Value::from(false));
+            }
         }
         Self {
             action: action.clone(),

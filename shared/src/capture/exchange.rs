@@ -40,6 +40,15 @@ pub const REQUEST_HEADERS: &[&str] = &[
 /// Response headers that capturing reads itself, beside those that rules name.
 pub const RESPONSE_HEADERS: &[&str] = &["content-range", "x-sb-error-code"];
 
+/// The record that an act was intended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intent<'a> {
+    /// Its event's id.
+    pub id: &'a str,
+    /// Whether it was durable before the origin saw the request.
+    pub durable: bool,
+}
+
 /// One request and its response, as captured.
 #[derive(Debug)]
 pub struct Exchange<'a> {
@@ -63,8 +72,8 @@ pub struct Exchange<'a> {
     pub response_body: Body<'a>,
     /// What was read of the old side before the request was forwarded; none if nothing was, or not in time.
     pub before: Option<Body<'a>>,
-    /// The id of the event that recorded the intent, or a word that it could not be recorded.
-    pub intent: Option<&'a str>,
+    /// The record of the intent that went before.
+    pub intent: Option<Intent<'a>>,
     /// The key of fingerprints.
     pub hash_key: Option<&'a [u8]>,
     /// What the runtime says of the request (`request.cf`).

@@ -108,6 +108,7 @@ impl Document {
             // A slice of the text itself.
             let place = raw.get().as_ptr() as usize - text.as_ptr() as usize;
             let pack = Pack::parse(raw.get()).map_err(|error| match error {
+                PackError::Empty => at(text, place, None, error.to_string()),
                 PackError::Document { line, column, reason } => {
                     let (first, start) = position(text, place);
                     let column = if line == 1 { start + column - 1 } else { column };
