@@ -185,10 +185,10 @@ async function send(mount, env, [draft, checks], instead, how) {
 }
 
 /** Reads the old side of a change, if that takes no longer than it may; null otherwise. */
-async function oldSide(request, { mount, url }) {
+async function oldSide(request, { mount, url, arrived }) {
   try {
     const asked = lines(request.headers, mount.request_headers);
-    const read = core.pre_read(mount.index, request.method, url.pathname, url.search, asked);
+    const read = core.pre_read(mount.index, request.method, url.pathname, url.search, asked, arrived);
     if (!read) return null;
     const [target, ...headers] = read;
     const pairs = headers.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]);

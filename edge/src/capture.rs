@@ -99,10 +99,12 @@ pub fn pre_read(
     path: &str,
     query: &str,
     request_headers: &str,
+    arrived: f64,
 ) -> Option<Vec<String>> {
     with_mount(mount, |compiled| {
         let headers = Headers::from_lines(request_headers);
-        let read = capture::pre_read(&compiled.router, &compiled.mount, method, path, query, &headers)?;
+        let at = timestamp(arrived);
+        let read = capture::pre_read(&compiled.router, &compiled.mount, method, path, query, &headers, at)?;
         let lines = read.headers.iter().map(|(name, value)| format!("{name}: {value}"));
         Some(core::iter::once(read.url.clone()).chain(lines).collect())
     })

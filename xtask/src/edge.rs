@@ -49,7 +49,7 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
 fn bind(wasm: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut bindgen = Bindgen::new();
     bindgen.input_path(wasm).out_name("index").typescript(false).reset_state_function(true);
-    bindgen.force_enable_abort_handler(true);
+    bindgen.force_enable_abort_handler(true).remove_name_section(true);
     bindgen.module(true)?.generate(out)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 use super::draft::bearer;
 use super::{Headers, Mount};
+use crate::event::Timestamp;
 use crate::identity::{self, Claims, Jwt};
 use crate::policy::{BeforeRule, Expr, Facts, Router, Source, parameters, query_pairs, query_value};
 use std::collections::BTreeMap;
@@ -23,7 +24,8 @@ pub struct PreRead {
     pub headers: Vec<(String, String)>,
 }
 
-/// What to read before a request is forwarded; none if no rule asks, or the caller has no credentials to read with.
+/// What to read before a request is forwarded; none if no rule asks, or the caller has no current token to read with:
+/// an application that is asked with an expired one may renew the session, which is a side effect.
 pub fn pre_read(
     router: &Router,
     mount: &Mount,
@@ -31,6 +33,7 @@ pub fn pre_read(
     path: &str,
     query: &str,
     headers: &Headers,
+    arrived: Timestamp,
 ) -> Option<PreRead> {
     let routed = router.route(method, path, query)?;
     let (before, template) = routed
@@ -51,6 +54,10 @@ pub fn pre_read(
             )
         }
         BeforeRule::Get { get, .. } => {
+            let token = own_token(mount, headers)?;
+            if !Jwt::parse(&token)?.claims.is_current(arrived) {
+                return None;
+            }
             let mut target = get.clone();
             for (name, value) in parameters(template, path) {
                 target = target.replace(&format!("{{{name}}}"), &escape(&value));

@@ -94,7 +94,7 @@ pub trait Facts {
 
 impl Expr {
     /// The value on these facts; none where it is absent.
-    pub fn value(&self, facts: &impl Facts) -> Option<Value> {
+    pub fn value(&self, facts: &dyn Facts) -> Option<Value> {
         match self {
             Self::Source(source) => facts.value(source),
             Self::Literal(value) => Some(value.clone()),
@@ -103,12 +103,12 @@ impl Expr {
     }
 
     /// Whether the value on these facts is true.
-    pub fn holds(&self, facts: &impl Facts) -> bool {
+    pub fn holds(&self, facts: &dyn Facts) -> bool {
         self.value(facts) == Some(Value::Bool(true))
     }
 
     /// The value as text: texts and numbers only.
-    pub fn text(&self, facts: &impl Facts) -> Option<String> {
+    pub fn text(&self, facts: &dyn Facts) -> Option<String> {
         match self.value(facts)? {
             Value::String(text) if !text.is_empty() => Some(text),
             Value::Number(number) => Some(number.to_string()),

@@ -79,7 +79,7 @@ impl Function {
 }
 
 /// The value of a call on these facts; none where it is absent.
-pub(super) fn call(function: Function, arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
+pub(super) fn call(function: Function, arguments: &[Expr], facts: &dyn Facts) -> Option<Value> {
     let seen = |at: usize| arguments.get(at).and_then(|argument| argument.value(facts));
     let value = |at: usize| seen(at).unwrap_or_default();
     let truth = match function {
@@ -133,7 +133,7 @@ pub(super) fn call(function: Function, arguments: &[Expr], facts: &impl Facts) -
     Some(Value::Bool(truth))
 }
 
-fn first(arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
+fn first(arguments: &[Expr], facts: &dyn Facts) -> Option<Value> {
     let mut null = None;
     for argument in arguments {
         match argument.value(facts) {
@@ -165,7 +165,7 @@ fn is_filled(value: &Value) -> bool {
     }
 }
 
-fn pick(from: Value, names: &[Expr], facts: &impl Facts) -> Option<Value> {
+fn pick(from: Value, names: &[Expr], facts: &dyn Facts) -> Option<Value> {
     let names: Vec<String> = names.iter().filter_map(|name| name.text(facts)).collect();
     let only = |members: &Map<String, Value>| -> Value {
         let kept = names.iter().filter_map(|name| Some((name.clone(), members.get(name)?.clone())));
@@ -178,7 +178,7 @@ fn pick(from: Value, names: &[Expr], facts: &impl Facts) -> Option<Value> {
     }
 }
 
-fn sum(arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
+fn sum(arguments: &[Expr], facts: &dyn Facts) -> Option<Value> {
     let values: Vec<Value> = arguments.iter().filter_map(|argument| argument.value(facts)).collect();
     let whole: Option<u64> = values
         .iter()
@@ -192,7 +192,7 @@ fn sum(arguments: &[Expr], facts: &impl Facts) -> Option<Value> {
     }
 }
 
-fn cases(value: &Value, rest: &[Expr], facts: &impl Facts) -> Option<Value> {
+fn cases(value: &Value, rest: &[Expr], facts: &dyn Facts) -> Option<Value> {
     let mut pairs = rest.chunks_exact(2);
     let found = pairs.find(|pair| pair[0].value(facts).as_ref() == Some(value));
     match (found, rest.len() % 2) {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Case, changed, details};
 use crate::capture::{Headers, Mount, pre_read};
-use crate::event::{Outcome, Quality, Severity};
+use crate::event::{Outcome, Quality, Severity, Timestamp};
 use crate::policy::{Pack, Router};
 
 fn change(
@@ -102,7 +102,8 @@ fn read(method: &str, path: &str, query: &str, headers: &str) -> Option<(String,
         "packs": ["t"], "supabase": {"url": "https://ref.example/", "publishable_key": "sb_publishable_x"},
     }))
     .expect("a mount");
-    let read = pre_read(&router, &mount, method, path, query, &Headers::from_lines(headers))?;
+    let at = Timestamp::try_from(1_795_400_000_000).expect("in range");
+    let read = pre_read(&router, &mount, method, path, query, &Headers::from_lines(headers), at)?;
     Some((read.url, read.headers))
 }
 
@@ -126,4 +127,20 @@ fn a_row_of_the_project_is_read_by_the_session_and_only_if_everything_is_known()
     assert_eq!(sent[0], ("apikey".to_owned(), "sb_publishable_x".to_owned()));
     assert_eq!(read("PUT", "/rows/r1", "", ""), None, "nobody to read it as");
     assert_eq!(read("POST", "/rows", "", &headers), None, "no rule asks");
+}
+
+#[test]
+fn the_application_is_asked_only_with_a_current_token_so_that_it_renews_nothing() {
+    let ask = |exp: u64| {
+        let token = super::token(&json!({"sub": "u1", "exp": exp}));
+        read("PUT", "/limits", "", &format!("authorization: Bearer {token}\ncookie: a=b"))
+    };
+    let (url, sent) = ask(1_795_400_100).expect("a read");
+    assert_eq!(url, "https://o.example/limits/now");
+    assert_eq!(
+        sent.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["cookie", "authorization", "accept"]
+    );
+    assert_eq!(ask(1_795_399_000), None);
+    assert_eq!(read("PUT", "/limits", "", "cookie: a=b"), None);
 }

@@ -54,6 +54,8 @@ const PACK: &str = r#"{
      "severity": "info", "entity": {"type": "clock"}, "system": "cron"},
     {"id": "token", "match": {"method": "POST", "path": "/refresh"}, "level": "full", "action": "REFRESHED",
      "severity": "info", "entity": {"type": "session"}, "details": {"which": "fingerprint(request:/refresh)"}},
+    {"id": "limits", "match": {"method": "PUT", "path": "/limits"}, "level": "full", "action": "LIMITS_CHANGED",
+     "severity": "info", "entity": {"type": "system"}, "before": {"get": "/limits/now", "at": "/limits"}},
     {"id": "quiet", "match": {"method": "POST", "path": "/quiet"}, "when": "true", "level": "none", "action": "Q",
      "severity": "info", "entity": {"type": "q"}}
   ]}"#;
