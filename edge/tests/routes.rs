@@ -10,6 +10,8 @@ const PACK: &str = include_str!("../packs/app.json");
 /// Every handler of the application that changes something: method, tab, path template.
 const ROUTES: &str = include_str!("routes-app.tsv");
 
+const TABLE: &str = include_str!("../../docs/rules-app.md");
+
 fn pack() -> Pack {
     Pack::parse(PACK).expect("the pack parses")
 }
@@ -56,6 +58,18 @@ fn every_rule_about_a_mutation_is_about_a_route_that_is_there() {
         .map(|(method, rule)| format!("{}: {method} {}", rule.id, rule.matches.path))
         .collect();
     assert!(stray.is_empty(), "{stray:#?}");
+}
+
+#[test]
+fn the_table_of_routes_has_every_rule_and_no_other() {
+    let rules: Vec<String> = pack().rules.into_iter().map(|rule| rule.id).collect();
+    let missing: Vec<_> = rules.iter().filter(|id| !TABLE.contains(&format!("| `{id}` |"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let rows = TABLE
+        .lines()
+        .filter(|line| line.split('|').nth(2).is_some_and(|cell| cell.starts_with(" `")))
+        .count();
+    assert_eq!(rows, rules.len());
 }
 
 #[test]
