@@ -327,7 +327,7 @@ fn requests(host: &str, keys: &Keys) -> Requests {
         "workflow_steps": [{"id": "s1", "type": "action", "plugin": "google-mail", "action": "search_emails"}],
     }, "sessionId": "sess-1", "input_values": {"days": 14}})
     .to_string();
-    let get = format!("GET /api/agents?status=active HTTP/1.1\r\n{head}\r\n");
+    let get = format!("GET /api/v2/agents?includeInactive=true HTTP/1.1\r\n{head}\r\n");
     let forwarding = get.replace("host: app.", "host: ref.");
     let post = format!(
         "POST /api/create-agent HTTP/1.1\r\n{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
