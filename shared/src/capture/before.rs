@@ -4,10 +4,11 @@
 //! the caller's own credentials: what the caller may not see, nobody sees.
 
 use super::draft::bearer;
+use super::exchange::client;
 use super::{Headers, Mount};
 use crate::event::Timestamp;
 use crate::identity::{self, Claims, Jwt};
-use crate::policy::{BeforeRule, Expr, Facts, Router, Source, parameters, query_pairs, query_value};
+use crate::policy::{BeforeRule, Expr, Facts, Routed, Router, Source, parameters, query_pairs, query_value};
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -36,22 +37,19 @@ pub fn pre_read(
     arrived: Timestamp,
 ) -> Option<PreRead> {
     let routed = router.route(method, path, query)?;
-    let (before, template) = routed
-        .rules
-        .iter()
-        .find_map(|(_, rule)| Some((rule.before.as_ref()?, rule.matches.path.as_str())))?;
+    let token = own_token(mount, headers);
+    let early = |template: &str| Early {
+        parameters: parameters(template, path),
+        query,
+        headers,
+        token: token.as_deref(),
+    };
+    let (before, template) = first_to_read(&routed, early)?;
     match before {
         BeforeRule::Rows { select, .. } => rows(mount, path, query, headers, select),
         BeforeRule::Table { table, filters, select } => {
-            let token = own_token(mount, headers)?;
-            let early = Early { parameters: parameters(template, path), query, headers, token: &token };
-            row(
-                mount,
-                table,
-                filters.iter().map(|(column, value)| (column.as_str(), &value.0)),
-                select,
-                &early,
-            )
+            let filters = filters.iter().map(|(column, value)| (column.as_str(), &value.0));
+            row(mount, table, filters, select, &early(template))
         }
         BeforeRule::Get { get, .. } => {
             let token = own_token(mount, headers)?;
@@ -62,13 +60,45 @@ pub fn pre_read(
             for (name, value) in parameters(template, path) {
                 target = target.replace(&format!("{{{name}}}"), &escape(&value));
             }
-            let credentials = passed(headers, &["cookie", "authorization"]);
+            let credentials = passed(headers, &["apikey", "cookie", "authorization"]);
             (!target.contains('{')).then(|| PreRead {
                 url: format!("{}{target}", mount.upstream),
                 headers: with_accept(credentials),
             })
         }
     }
+}
+
+/// The old side that the first rule asks for which may apply, and its template. A rule whose condition can be told from
+/// the request's head alone is left out, or decides, at once: the application's own server is not slowed down by reads
+/// for rules about browsers.
+fn first_to_read<'r, 'a>(
+    routed: &Routed<'r>,
+    early: impl Fn(&str) -> Early<'a>,
+) -> Option<(&'r BeforeRule, &'r str)> {
+    for (_, rule) in &routed.rules {
+        let template = rule.matches.path.as_str();
+        let early = early(template);
+        let holds = match &rule.when {
+            None => Some(true),
+            Some(when) if when.sources().iter().all(|source| is_early(source)) => Some(when.holds(&early)),
+            Some(_) => None,
+        };
+        match (holds, &rule.before) {
+            (Some(false), _) | (None, None) => {}
+            (Some(true), None) => return None,
+            (Some(true) | None, Some(before)) => return Some((before, template)),
+        }
+    }
+    None
+}
+
+/// Whether a source is known before the request is forwarded.
+fn is_early(source: &Source) -> bool {
+    matches!(
+        source,
+        Source::Path(_) | Source::Query(_) | Source::Filter(_) | Source::RequestHeader(_) | Source::Client
+    )
 }
 
 /// The rows that a PATCH or DELETE of PostgREST will touch: the same filters, none of the rest.
@@ -98,6 +128,7 @@ fn row<'e>(
     early: &Early<'_>,
 ) -> Option<PreRead> {
     let supabase = mount.supabase.as_ref()?;
+    let token = early.token?;
     let mut parameters = filters
         .map(|(column, value)| Some(format!("{column}=eq.{}", escape(&value.text(early)?))))
         .collect::<Option<Vec<_>>>()?;
@@ -106,7 +137,7 @@ fn row<'e>(
     let url = format!("{}/rest/v1/{table}?{}", supabase.url.trim_end_matches('/'), parameters.join("&"));
     let own = vec![
         ("apikey".to_owned(), supabase.publishable_key.clone()),
-        ("authorization".to_owned(), format!("Bearer {}", early.token)),
+        ("authorization".to_owned(), format!("Bearer {token}")),
     ];
     Some(PreRead { url, headers: with_accept(own) })
 }
@@ -149,17 +180,18 @@ struct Early<'a> {
     parameters: BTreeMap<String, String>,
     query: &'a str,
     headers: &'a Headers,
-    token: &'a str,
+    token: Option<&'a str>,
 }
 
 impl Facts for Early<'_> {
     fn value(&self, source: &Source) -> Option<Value> {
-        let claim = |read: fn(Claims) -> Option<String>| read(Jwt::parse(self.token)?.claims);
+        let claim = |read: fn(Claims) -> Option<String>| read(Jwt::parse(self.token?)?.claims);
         match source {
             Source::Path(name) => self.parameters.get(name).map(|value| Value::from(value.as_str())),
             Source::Query(name) => query_value(self.query, name).map(Value::from),
             Source::Filter(column) => query_value(self.query, column)?.strip_prefix("eq.").map(Value::from),
             Source::RequestHeader(name) => self.headers.get(name).map(Value::from),
+            Source::Client => Some(Value::from(client(self.headers))),
             Source::Claim(name) => match name.as_str() {
                 "sub" => claim(|claims| claims.sub),
                 "email" => claim(|claims| claims.email),

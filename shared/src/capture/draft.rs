@@ -436,8 +436,10 @@ impl Draft {
             return false;
         };
         let same = |known: &str| known.eq_ignore_ascii_case(&claimed.id);
-        let comparable =
-            extract::is_identifier(&claimed.id) && (!claimed.id.contains('@') || actor.email.is_some());
+        // A token's telephone number is not read, so one that is named says nothing.
+        let comparable = extract::is_identifier(&claimed.id)
+            && !claimed.id.starts_with('+')
+            && (!claimed.id.contains('@') || actor.email.is_some());
         comparable && !same(&actor.id) && !actor.email.as_deref().is_some_and(same)
     }
 

@@ -226,9 +226,7 @@ impl Facts for Reading<'_> {
             }
             Source::RequestText => text_of(self.exchange.request_body),
             Source::ResponseText => text_of(self.exchange.response_body),
-            Source::Client => {
-                Some(Value::from(if self.exchange.is_from_server() { "server" } else { "browser" }))
-            }
+            Source::Client => Some(Value::from(client(self.exchange.request_headers))),
         }
     }
 
@@ -237,17 +235,17 @@ impl Facts for Reading<'_> {
     }
 }
 
-impl Exchange<'_> {
-    /// Whether the request bears the marks of the application's own server. Anybody can send them.
-    fn is_from_server(&self) -> bool {
-        let header = |name| self.request_headers.get(name);
-        let info = header("x-client-info").unwrap_or_default();
-        let marked = ["createServerClient", "supabase-js-node", "runtime=node"];
-        marked.iter().any(|mark| info.contains(mark))
-            || (header("user-agent") == Some("node")
-                && header("origin").is_none()
-                && header("referer").is_none())
-    }
+/// Who sent the request, by marks that anybody can send: the application's own server, or a browser.
+pub(super) fn client(headers: &Headers) -> &'static str {
+    let info = headers.get("x-client-info").unwrap_or_default();
+    let marked =
+        ["createServerClient", "supabase-js-node", "runtime=node"].iter().any(|mark| info.contains(mark));
+    // A browser's client says so wherever it runs: under test it runs in Node.
+    let unmarked = !info.contains("createBrowserClient")
+        && headers.get("user-agent") == Some("node")
+        && headers.get("origin").is_none()
+        && headers.get("referer").is_none();
+    if marked || unmarked { "server" } else { "browser" }
 }
 
 fn text_of(body: Body<'_>) -> Option<Value> {

@@ -84,6 +84,7 @@ pub(super) fn claimed_user(sources: &[Expr], reading: &Reading<'_>) -> Option<Cl
             Some(Source::RequestHeader(name)) => format!("header:{name}"),
             Some(Source::Request(pointer)) => format!("body:{pointer}"),
             Some(Source::Query(name)) => format!("query:{name}"),
+            Some(Source::Filter(column)) => format!("filter:{column}"),
             _ => "request".to_owned(),
         };
         let id = if is_identifier(&id) { redact::text(&id, 320) } else { redact::MASK.to_owned() };

@@ -10,6 +10,7 @@ mod event;
 mod leaf;
 mod note;
 mod problem;
+mod recorded;
 mod recording;
 mod tile;
 mod tree;

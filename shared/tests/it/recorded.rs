@@ -1,0 +1,153 @@
+//! Whole recordings of real traffic, and exactly the events that the packs make of them.
+//!
+//! Every exchange goes through the capture as in the Worker, without one: signatures count as valid, and nothing was
+//! read before. `EDGETRAIL_WRITE_GOLDEN=1` writes the golden files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use shared::capture::{Body, Draft, Exchange, Headers, Mount};
+use shared::event::{Event, Timestamp};
+use shared::identity::Verdict;
+use shared::policy::{Pack, Router};
+use shared::recording::{self, Exchange as Recorded};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// One host, with its pack.
+struct Side {
+    mount: Mount,
+    router: Router,
+}
+
+impl Side {
+    fn of(pack: &str) -> Self {
+        let mount = json!({
+            "host": format!("{pack}.localhost"), "upstream": "http://127.0.0.1:1", "tenant": "acme",
+            "platform": "workerd", "packs": [pack],
+            "auth": {"issuer": "http://127.0.0.1:54321/auth/v1", "audience": "authenticated"},
+        });
+        let pack = Pack::parse(&read(&format!("edge/packs/{pack}.json"))).expect("a pack");
+        Self {
+            mount: serde_json::from_value(mount).expect("a mount"),
+            router: Router::compile(vec![pack]).expect("routable"),
+        }
+    }
+
+    /// The events of an exchange; `before` is what a read before it would have answered.
+    fn events(&self, recorded: &Recorded, before: Option<&str>) -> Vec<Event> {
+        let (path, query) = recorded.request.url.split_once('?').unwrap_or((&recorded.request.url, ""));
+        let body = |body: &Option<String>| body.clone().unwrap_or_default();
+        let (request, response) = (body(&recorded.request.body), body(&recorded.response.body));
+        let request_headers = recorded.request.headers.iter().cloned().collect::<Headers>();
+        let response_headers = recorded.response.headers.iter().cloned().collect::<Headers>();
+        let whole = |text| Body { bytes: str::as_bytes(text), cut: false };
+        let exchange = Exchange {
+            mount: &self.mount,
+            method: &recorded.request.method,
+            path,
+            query,
+            request_headers: &request_headers,
+            request_body: whole(&request),
+            status: Some(recorded.response.status),
+            response_headers: &response_headers,
+            response_body: whole(&response),
+            before: before.map(whole),
+            intent: None,
+            hash_key: Some(b"recorded"),
+            platform: &json!({"clientIp": "203.0.113.7:4711"}),
+            arrived: arrival(recorded),
+            duration_ms: Some(7),
+        };
+        let Some(mut draft) = Draft::from_exchange(&self.router, &exchange) else { return Vec::new() };
+        let verdicts = vec![Verdict::Valid; draft.take_checks().len()];
+        draft.into_events(&verdicts, &self.mount.auth, &[[0; 10], [1; 10]])
+    }
+}
+
+fn arrival(recorded: &Recorded) -> Timestamp {
+    let at = chrono::DateTime::parse_from_rfc3339(&recorded.at).expect("a time");
+    Timestamp::from(at.to_utc())
+}
+
+/// What the golden files hold of an event: all but ids, times and places.
+fn told(n: u32, event: &Event) -> Value {
+    let mut told = Map::new();
+    let mut tell = |name: &str, value: Value| {
+        if !value.is_null() {
+            told.insert(name.to_owned(), value);
+        }
+    };
+    let request = &event.request;
+    tell("n", json!(n));
+    tell("action", json!(event.action));
+    tell("severity", json!(event.severity));
+    tell("outcome", json!(event.outcome));
+    tell("reason", json!(event.reason));
+    tell("trust", json!(event.trust));
+    tell("actor", json!(event.actor.as_ref().map(|actor| actor.email.as_ref().unwrap_or(&actor.id))));
+    tell("claimed", json!(event.claimed_user.as_ref().map(|user| format!("{} ({})", user.id, user.source))));
+    tell("entity", json!(event.entity));
+    tell("request", json!(format!("{} {} {:?}", request.method, request.route, request.status.unwrap_or(0))));
+    tell("rule", json!(request.rule));
+    tell("details", parsed(event.details.as_ref().map(|details| details.as_str())));
+    tell("quality", json!(event.changes.as_ref().map(|changes| changes.quality)));
+    tell("changes", parsed(event.changes.as_ref().map(|changes| changes.fields.as_str())));
+    tell("compliance", json!(event.compliance));
+    tell("echo", if event.echo { json!(true) } else { Value::Null });
+    Value::Object(told)
+}
+
+fn parsed(text: Option<&str>) -> Value {
+    text.map(|text| serde_json::from_str(text).expect("JSON")).unwrap_or_default()
+}
+
+fn golden(pack: &str, name: &str) -> Vec<(Recorded, Vec<Event>)> {
+    let side = Side::of(pack);
+    let recording = recording::parse(&read(&format!("tests/fixtures/{name}.jsonl"))).expect("a recording");
+    let seen: Vec<_> = recording
+        .into_iter()
+        .map(|recorded| {
+            let events = side.events(&recorded, None);
+            (recorded, events)
+        })
+        .collect();
+    let lines: Vec<String> = seen
+        .iter()
+        .flat_map(|(recorded, events)| events.iter().map(|event| told(recorded.n, event).to_string()))
+        .collect();
+    let found = format!("[\n{}\n]\n", lines.join(",\n"));
+    let path = format!("tests/golden/{name}.json");
+    if std::env::var_os("EDGETRAIL_WRITE_GOLDEN").is_some() {
+        fs::write(file(&path), &found).expect("the golden file");
+    }
+    let wanted = fs::read_to_string(file(&path)).unwrap_or_default();
+    let different = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted);
+    assert!(
+        found == wanted,
+        "the events are not those of {path} (EDGETRAIL_WRITE_GOLDEN=1 writes it): {different:#?}"
+    );
+    seen
+}
+
+#[test]
+fn what_browsers_ask_of_the_application_gives_the_golden_events() {
+    golden("app", "client-to-app");
+}
+
+#[test]
+fn what_the_applications_server_asks_of_its_database_gives_the_golden_events() {
+    golden("supabase", "app-to-supabase");
+}
+
+#[test]
+fn what_the_client_library_asks_of_supabase_gives_the_golden_events() {
+    golden("supabase", "supabase-js");
+}
