@@ -12,6 +12,7 @@ mod note;
 mod problem;
 mod recorded;
 mod recording;
+mod supabase;
 mod tile;
 mod tree;
 mod untrusted;

@@ -22,13 +22,13 @@ fn read(name: &str) -> String {
 }
 
 /// One host, with its pack.
-struct Side {
-    mount: Mount,
-    router: Router,
+pub(crate) struct Side {
+    pub(crate) mount: Mount,
+    pub(crate) router: Router,
 }
 
 impl Side {
-    fn of(pack: &str) -> Self {
+    pub(crate) fn of(pack: &str) -> Self {
         let mount = json!({
             "host": format!("{pack}.localhost"), "upstream": "http://127.0.0.1:1", "tenant": "acme",
             "platform": "workerd", "packs": [pack],
@@ -42,7 +42,7 @@ impl Side {
     }
 
     /// The events of an exchange; `before` is what a read before it would have answered.
-    fn events(&self, recorded: &Recorded, before: Option<&str>) -> Vec<Event> {
+    pub(crate) fn events(&self, recorded: &Recorded, before: Option<&str>) -> Vec<Event> {
         let (path, query) = recorded.request.url.split_once('?').unwrap_or((&recorded.request.url, ""));
         let body = |body: &Option<String>| body.clone().unwrap_or_default();
         let (request, response) = (body(&recorded.request.body), body(&recorded.response.body));
