@@ -59,7 +59,7 @@ fn update(
     let mut new = new_side(rule, reading)?;
     let Some(before) = before else {
         let found = only(&new, rule, |value| json!({"to": value}));
-        let told = found.keys().any(|name| !redact::is_secret_name(name));
+        let told = found.iter().any(|(name, change)| !is_hidden(name, change));
         return Some((if told { Quality::Partial } else { Quality::Unavailable }, found));
     };
     // Where the whole new side is shown, what the server changed on its own counts as well.
@@ -90,8 +90,19 @@ fn only(
         .collect()
 }
 
+/// Whether a change is told by nothing but its name: a secret is, and a count of tokens is none.
+fn is_hidden(path: &str, change: &Value) -> bool {
+    let plain = |name: &str, side: &Value| {
+        matches!(side, Value::Number(_) | Value::Bool(_)) && !redact::masks(name, side)
+    };
+    path.split('.').filter(|name| redact::is_secret_name(name)).any(|name| match change {
+        Value::Object(sides) => !sides.values().all(|side| plain(name, side)),
+        _ => true,
+    })
+}
+
 fn redacted(path: &str, change: Value) -> Value {
-    if path.split('.').any(redact::is_secret_name) {
+    if is_hidden(path, &change) {
         return json!({"changed": true});
     }
     let name = path.rsplit('.').next().unwrap_or(path);

@@ -29,6 +29,11 @@ pub fn value(name: &str, value: &Value) -> Value {
     redact(name, value, 0)
 }
 
+/// Whether the value may not be seen under that name.
+pub(crate) fn masks(name: &str, value: &Value) -> bool {
+    is_secret_name(name) && names::masks(name, value)
+}
+
 /// A text as it may leave the edge: secrets masked, control characters gone, shortened to `max_bytes`.
 pub fn text(text: &str, max_bytes: usize) -> String {
     shorten_bytes(&clean(&scrub(text)), max_bytes)
@@ -52,7 +57,7 @@ pub fn shorten_bytes(text: &str, max: usize) -> String {
 }
 
 fn redact(name: &str, value: &Value, depth: usize) -> Value {
-    if is_secret_name(name) && names::masks(name, value) {
+    if masks(name, value) {
         return Value::String(MASK.to_owned());
     }
     match value {

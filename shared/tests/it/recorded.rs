@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use shared::capture::{Body, Draft, Exchange, Headers, Mount};
+use shared::capture::{Body, Draft, Exchange, Headers, Mount, Scanner};
 use shared::event::{Event, Timestamp};
 use shared::identity::Verdict;
 use shared::policy::{Pack, Router};
@@ -49,6 +49,8 @@ impl Side {
         let request_headers = recorded.request.headers.iter().cloned().collect::<Headers>();
         let response_headers = recorded.response.headers.iter().cloned().collect::<Headers>();
         let whole = |text| Body { bytes: str::as_bytes(text), cut: false };
+        let response =
+            if self.streams(&recorded.request.method, path, query) { scanned(&response) } else { response };
         let exchange = Exchange {
             mount: &self.mount,
             method: &recorded.request.method,
@@ -70,6 +72,18 @@ impl Side {
         let verdicts = vec![Verdict::Valid; draft.take_checks().len()];
         draft.into_events(&verdicts, &self.mount.auth, &[[0; 10], [1; 10]])
     }
+
+    fn streams(&self, method: &str, path: &str, query: &str) -> bool {
+        let plan = self.router.plan(method, path, query);
+        plan.and_then(|plan| self.router.plans().nth(plan)).is_some_and(|(_, plan)| plan.stream)
+    }
+}
+
+/// What the Worker keeps of a stream of events.
+fn scanned(stream: &str) -> String {
+    let mut scanner = Scanner::new();
+    scanner.feed(stream.as_bytes());
+    String::from_utf8(scanner.finish()).expect("JSON")
 }
 
 fn arrival(recorded: &Recorded) -> Timestamp {
