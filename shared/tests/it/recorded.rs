@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use shared::capture::{Body, Draft, Exchange, Headers, Mount, Scanner};
-use shared::event::{Event, Timestamp};
+use shared::event::{Event, JsonText, Timestamp};
 use shared::identity::Verdict;
 use shared::policy::{Pack, Router};
 use shared::recording::{self, Exchange as Recorded};
@@ -17,7 +17,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
-fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -111,7 +111,7 @@ fn told(n: u32, event: &Event) -> Value {
     tell("entity", json!(event.entity));
     tell("request", json!(format!("{} {} {:?}", request.method, request.route, request.status.unwrap_or(0))));
     tell("rule", json!(request.rule));
-    tell("details", parsed(event.details.as_ref().map(|details| details.as_str())));
+    tell("details", parsed(event.details.as_ref().map(JsonText::as_str)));
     tell("quality", json!(event.changes.as_ref().map(|changes| changes.quality)));
     tell("changes", parsed(event.changes.as_ref().map(|changes| changes.fields.as_str())));
     tell("compliance", json!(event.compliance));

@@ -5,7 +5,7 @@ use shared::capture::{Headers, pre_read};
 use shared::event::{Event, Outcome, Quality, Severity};
 use shared::recording::{Exchange, RecordedRequest, RecordedResponse};
 
-use crate::recorded::Side;
+use crate::recorded::{Side, read};
 
 const BROWSER: (&str, &str) = ("x-client-info", "supabase-ssr/0.6.1 createBrowserClient");
 const SERVER: (&str, &str) = ("x-client-info", "supabase-js-node/2.75.1");
@@ -194,4 +194,13 @@ fn the_old_side_is_read_for_browsers_and_the_applications_server_is_not_slowed_d
     assert_eq!(read("PATCH", "/rest/v1/agents", SERVER), None);
     assert_eq!(read("DELETE", "/rest/v1/profiles", SERVER), None);
     assert_eq!(read("POST", "/rest/v1/agents", BROWSER), None);
+}
+
+#[test]
+fn every_rule_is_in_the_list() {
+    let list = read("docs/rules-supabase.md");
+    for rule in Side::of("supabase").router.packs().iter().flat_map(|pack| &pack.rules) {
+        let row = format!("| `{}` | ", rule.id);
+        assert_eq!(list.matches(&row).count(), 1, "{}", rule.id);
+    }
 }

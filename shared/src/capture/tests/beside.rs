@@ -45,6 +45,7 @@ fn the_same_user_in_another_spelling_is_no_mismatch_and_neither_is_what_nothing_
     assert_eq!(as_alice(update(&ALICE.to_uppercase())).events().len(), 1);
     assert_eq!(as_alice(update("Alice@Example.com")).events().len(), 1);
     assert_eq!(as_alice(update("my secret")).events().len(), 1, "not a name that could be compared");
+    assert_eq!(as_alice(update("+41791234567")).events().len(), 1, "the token's number is not known");
     let mut forged = as_alice(update(BOB));
     forged.verdicts = vec![Verdict::Invalid];
     assert_eq!(forged.events().len(), 1);
