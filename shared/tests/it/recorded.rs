@@ -12,6 +12,7 @@ use shared::event::{Event, JsonText, Timestamp};
 use shared::identity::Verdict;
 use shared::policy::{Pack, Router};
 use shared::recording::{self, Exchange as Recorded};
+use shared::redact::is_secret_name;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
@@ -123,21 +124,39 @@ fn parsed(text: Option<&str>) -> Value {
     text.map(|text| serde_json::from_str(text).expect("JSON")).unwrap_or_default()
 }
 
-fn golden(pack: &str, name: &str) -> Vec<(Recorded, Vec<Event>)> {
+/// Every text that stands under the name of a secret in a body.
+fn secrets(recording: &[Recorded]) -> Vec<String> {
+    fn walk(name: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if text.len() >= 8 && is_secret_name(name) => found.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| walk(name, item, found)),
+            Value::Object(members) => members.iter().for_each(|(name, value)| walk(name, value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for recorded in recording {
+        for body in [&recorded.request.body, &recorded.response.body].into_iter().flatten() {
+            let body: Value = serde_json::from_str(body).unwrap_or_default();
+            walk("", &body, &mut found);
+        }
+    }
+    assert!(found.len() >= 4, "the recording has secrets: {}", found.len());
+    found
+}
+
+fn golden(pack: &str, name: &str) {
     let side = Side::of(pack);
     let recording = recording::parse(&read(&format!("tests/fixtures/{name}.jsonl"))).expect("a recording");
-    let seen: Vec<_> = recording
-        .into_iter()
-        .map(|recorded| {
-            let events = side.events(&recorded, None);
-            (recorded, events)
-        })
-        .collect();
-    let lines: Vec<String> = seen
-        .iter()
-        .flat_map(|(recorded, events)| events.iter().map(|event| told(recorded.n, event).to_string()))
-        .collect();
+    let of_one = |recorded: &Recorded| {
+        let told = |event| told(recorded.n, event).to_string();
+        side.events(recorded, None).iter().map(told).collect::<Vec<_>>()
+    };
+    let lines: Vec<String> = recording.iter().flat_map(of_one).collect();
     let found = format!("[\n{}\n]\n", lines.join(",\n"));
+    for secret in secrets(&recording) {
+        assert!(!found.contains(&secret), "a secret of the recording {name} is in an event");
+    }
     let path = format!("tests/golden/{name}.json");
     if std::env::var_os("EDGETRAIL_WRITE_GOLDEN").is_some() {
         fs::write(file(&path), &found).expect("the golden file");
@@ -148,7 +167,6 @@ fn golden(pack: &str, name: &str) -> Vec<(Recorded, Vec<Event>)> {
         found == wanted,
         "the events are not those of {path} (EDGETRAIL_WRITE_GOLDEN=1 writes it): {different:#?}"
     );
-    seen
 }
 
 #[test]
