@@ -173,8 +173,10 @@ impl Draft {
             .and_then(|token| Token::read(&token, reading));
         let claimed = rule.claimed_user.as_ref().unwrap_or(&pack.claimed_user);
         let accepted = exchange.status.is_some_and(|status| !matches!(status, 401 | 403));
+        // A webhook with a wrong signature is refused with 400: no 4xx shows that it was who it should be.
+        let served = exchange.status.is_some_and(|status| !matches!(status, 400..=499));
         let unnamed = match (rule.system, holds_secret_key(exchange.request_headers)) {
-            (Some(system), _) if accepted => Unnamed::from(system),
+            (Some(system), _) if served => Unnamed::from(system),
             (_, true) if accepted => Unnamed::SecretKey,
             (_, true) => Unnamed::ClaimedKey,
             _ => Unnamed::Nobody,
