@@ -1,8 +1,10 @@
 //! What the recordings do not show of the pack for Supabase.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use shared::capture::{Headers, pre_read};
-use shared::event::{Event, Outcome, Quality, Severity};
+use shared::event::{Event, Outcome, Quality, Severity, Timestamp};
 use shared::recording::{Exchange, RecordedRequest, RecordedResponse};
 
 use crate::recorded::{Side, read};
@@ -180,11 +182,14 @@ fn only_a_whole_read_of_the_audit_by_a_browser_is_an_export() {
 fn the_old_side_is_read_for_browsers_and_the_applications_server_is_not_slowed_down() {
     let side = Side::of("supabase");
     let read = |method: &str, path: &str, client: (&str, &str)| {
-        let headers: Headers = [client, ("apikey", "anon"), ("authorization", "Bearer t")]
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(r#"{"sub":"u1","exp":1795400100}"#);
+        let token = format!("Bearer eyJhbGciOiJFUzI1NiJ9.{claims}.c2ln");
+        let headers: Headers = [client, ("apikey", "anon"), ("authorization", token.as_str())]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect();
-        pre_read(&side.router, &side.mount, method, path, "id=eq.a1&select=id", &headers)
+        let now = Timestamp::try_from(1_795_400_000_000).expect("a time");
+        pre_read(&side.router, &side.mount, method, path, "id=eq.a1&select=id", &headers, now)
     };
     let agents = read("PATCH", "/rest/v1/agents", BROWSER).expect("a read");
     assert_eq!(agents.url, "http://127.0.0.1:1/rest/v1/agents?id=eq.a1&select=*&limit=2");
