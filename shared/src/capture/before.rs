@@ -158,6 +158,7 @@ fn passed(headers: &Headers, names: &[&str]) -> Vec<(String, String)> {
 
 fn with_accept(mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
     headers.push(("accept".to_owned(), "application/json".to_owned()));
+    headers.push(("user-agent".to_owned(), "edgetrail".to_owned()));
     headers
 }
 

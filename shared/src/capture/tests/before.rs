@@ -114,7 +114,7 @@ fn the_old_side_is_one_get_with_the_callers_own_credentials_and_the_same_filters
         .expect("a read");
     assert_eq!(url, "https://o.example/rows?id=eq.a%20b&or=%28a.eq.1%2Cb.gt.2%29&select=*&limit=2");
     let names: Vec<&str> = sent.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["apikey", "authorization", "accept-profile", "accept"]);
+    assert_eq!(names, ["apikey", "authorization", "accept-profile", "accept", "user-agent"]);
     assert_eq!(read("DELETE", "/rows", "?select=*", headers), None, "never without a filter");
 }
 
@@ -139,7 +139,7 @@ fn the_application_is_asked_only_with_a_current_token_so_that_it_renews_nothing(
     assert_eq!(url, "https://o.example/limits/now");
     assert_eq!(
         sent.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
-        ["cookie", "authorization", "accept"]
+        ["cookie", "authorization", "accept", "user-agent"]
     );
     assert_eq!(ask(1_795_399_000), None);
     assert_eq!(read("PUT", "/limits", "", "cookie: a=b"), None);
