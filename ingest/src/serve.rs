@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
+use crate::own::Recorder;
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
 use crate::receive::Receiver;
 use crate::receive::write::Writer;
@@ -156,9 +157,17 @@ impl Backend {
             clock: clock.clone(),
             oldest: Arc::new(AtomicI64::new(oldest.timestamp_micros())),
         };
+        let recorder = Recorder::new(
+            store.clone(),
+            receiver.clone(),
+            clock.clone(),
+            &config.log.key_file,
+            &config.log.origin,
+        )?;
         let state = Arc::new(State {
             store,
             receiver,
+            recorder,
             sequencer,
             metrics,
             clock,
@@ -166,6 +175,11 @@ impl Backend {
             log: config.log,
         });
         Ok(Self { address, database, listener, state, stop, stored, writer: writing })
+    }
+
+    /// The way of our own events.
+    pub fn recorder(&self) -> Recorder {
+        self.state.recorder.clone()
     }
 
     /// Serves until `until` is done; then takes no more connections, finishes what was accepted, sequences it, and

@@ -19,6 +19,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::clock::Clock;
 use crate::config::{Http, Log};
 use crate::ledger::sequencer::Sequencer;
+use crate::own::Recorder;
 use crate::receive::Receiver;
 use crate::store::Store;
 
@@ -29,6 +30,8 @@ pub struct State {
     pub store: Store,
     /// The way of batches.
     pub receiver: Receiver,
+    /// The way of our own events.
+    pub recorder: Recorder,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

@@ -79,6 +79,14 @@ impl Signers {
         }
     }
 
+    /// Reads the store again: what was registered just now is known from here on.
+    ///
+    /// # Errors
+    /// If the store cannot be asked.
+    pub async fn renew(&self) -> Result<(), StoreError> {
+        self.refresh(Duration::ZERO).await
+    }
+
     fn lookup(&self, name: &KeyName, id: KeyId) -> SignerLookup {
         match self.cached_key(name, id).0 {
             Some(signer) => SignerLookup::Known(signer),

@@ -86,10 +86,13 @@ impl LogKey {
 
     /// The signed note of a checkpoint. The key's name is the log's origin (c2sp.org/tlog-checkpoint).
     pub fn sign(&self, checkpoint: &Checkpoint, origin: &KeyName) -> String {
-        let text = checkpoint.to_string();
+        self.sign_note(&checkpoint.to_string(), origin)
+    }
+
+    /// A signed note of this text under a name.
+    pub fn sign_note(&self, text: &str, name: &KeyName) -> String {
         let signature = self.0.sign(text.as_bytes()).to_bytes();
-        let id = KeyId::of(origin, &self.public());
-        assemble(&text, origin, id, &signature)
+        assemble(text, name, KeyId::of(name, &self.public()), &signature)
     }
 }
 

@@ -3,6 +3,7 @@
 mod configuration;
 mod crash;
 mod ledger;
+mod own;
 mod reading;
 mod receiving;
 mod support;

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) store: Store,
+    pub(crate) recorder: ingest::own::Recorder,
     pub(crate) postgres: u32,
     viewer: String,
     admin: String,
@@ -60,6 +61,7 @@ impl Server {
         let backend = Backend::start(config, Clock::system()).await.expect("started");
         let address = backend.address.to_string();
         let store = backend.database.store.clone();
+        let recorder = backend.recorder();
         let embedded = backend.database.embedded.as_ref().expect("a private server");
         let postgres = embedded.pid().expect("our own");
         let (stop, stopped) = oneshot::channel();
@@ -68,7 +70,7 @@ impl Server {
         }));
         let viewer = new_key(&store, "demo", Role::Viewer).await;
         let admin = new_key(&store, "demo", Role::Admin).await;
-        Self { address, store, postgres, viewer, admin, stop, running, _dir: dir }
+        Self { address, store, recorder, postgres, viewer, admin, stop, running, _dir: dir }
     }
 
     /// Stops the backend as a signal would.
