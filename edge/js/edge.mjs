@@ -14,19 +14,19 @@ const BEFORE_MS = 150; // what reading the old side may delay a request
 const BEFORE_BYTES = 65_536;
 const INTENT_MS = 2_000; // what recording an intent may delay a request
 
-let recording = false; // whether a record of the traffic is on its way
+let recording = 0; // since when a record of the traffic is on its way; 0 if none is
 
 export default {
   fetch(request, env, ctx) {
     const arrived = Date.now();
-    const { mounts, error } = configured(env);
+    const { mounts, coverage_ms, error } = configured(env);
     if (error) return problem(503, error);
     const url = new URL(request.url);
     const mount = mounts.get(url.host);
     if (!mount) return problem(421, url.host);
     const target = mount.upstream + url.pathname + url.search;
     const plan = planned(mount, request.method, url, arrived);
-    if (!recording) recordTraffic(env, ctx);
+    if (arrived - recording > 2 * coverage_ms) recordTraffic(env, ctx, arrived);
     refresh(env, ctx, arrived);
     if (!plan) return fetch(outgoing(mount, target, request)).catch(() => problem(502, url.host));
     const response = audited(request, env, ctx, { mount, url, target, plan, arrived });
@@ -90,7 +90,7 @@ async function audited(request, env, ctx, seen) {
   let response;
   if (plan.fail !== "open") {
     seen.intent = await intended(request, env, seen);
-    if (plan.fail === "closed" && !seen.intent?.durable) {
+    if (seen.intent?.closed && !seen.intent.durable) {
       seen.passing?.end(true);
       seen.duration = Date.now() - arrived;
       response = problem(503, "audit-unavailable");
@@ -172,62 +172,77 @@ function factsOf(request, { mount, url, arrived }) {
   return new core.Seen(mount.index, request.method, url.pathname, url.search, asked, cf(request), arrived);
 }
 
-/** Verifies, builds and delivers a drafted event; `instead` gives a draft for one that cannot be built. */
-async function send(mount, env, [draft, checks], instead, how) {
+/** Verifies and builds a drafted event; `instead` gives a draft for one that cannot be built. */
+async function built(mount, env, [draft, checks], instead) {
   const judged = await Promise.all(JSON.parse(checks).map((check) => verify(check, mount, env)));
   const random = crypto.getRandomValues(new Uint8Array(84));
-  const events = attempt(
+  return attempt(
     () => core.build(mount.index, draft, JSON.stringify(judged), random),
     () => core.build(mount.index, instead(), "[]", random),
   );
-  const accepted = await Promise.all(events.map((event) => deliver(event, mount.tenant, env, how)));
-  return { event: events[0], accepted: accepted[0] };
 }
 
-/** Reads the old side of a change, if that takes no longer than it may; null otherwise. */
+async function send(mount, env, drafted, instead) {
+  const events = await built(mount, env, drafted, instead);
+  await Promise.all(events.map((event) => deliver(event, mount.tenant, env)));
+}
+
+/** Reads the old side of a change, if that takes no longer than it may; null otherwise, and the request goes on. */
 async function oldSide(request, { mount, url, arrived }) {
+  const asked = lines(request.headers, mount.request_headers);
+  const read = attempt(
+    () => core.pre_read(mount.index, request.method, url.pathname, url.search, asked, arrived),
+    () => null,
+  );
+  if (!read) return null;
+  const [target, ...headers] = read;
+  const pairs = headers.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]);
+  const stop = new AbortController();
+  const whole = async () => {
+    const response = await fetch(target, { headers: pairs, redirect: "manual", signal: stop.signal });
+    if (response.status === 200) return readAll(response.body, BEFORE_BYTES);
+    response.body?.cancel().catch(() => {});
+    return null;
+  };
   try {
-    const asked = lines(request.headers, mount.request_headers);
-    const read = core.pre_read(mount.index, request.method, url.pathname, url.search, asked, arrived);
-    if (!read) return null;
-    const [target, ...headers] = read;
-    const pairs = headers.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]);
-    const signal = AbortSignal.timeout(BEFORE_MS);
-    const response = await fetch(target, { headers: pairs, redirect: "manual", signal });
-    if (response.status !== 200) {
-      response.body?.cancel().catch(() => {});
-      return null;
-    }
-    return await within(BEFORE_MS, readAll(response.body, BEFORE_BYTES), "the old side came too late");
-  } catch (error) {
-    failed(error);
+    return await within(BEFORE_MS, whole(), "the old side came too late");
+  } catch {
+    stop.abort();
     return null;
   }
 }
 
-/** Records the intent before the origin sees the request: `{ id, durable }`, or null if nothing is to be recorded. */
+/**
+ * Records the intent before the origin sees the request: its event's id, whether that is durable, and whether the request
+ * may not pass otherwise. Null if no rule that may apply asks for it.
+ */
 async function intended(request, env, seen) {
-  const { mount } = seen;
+  const { mount, plan } = seen;
+  const intent = { id: "unrecorded", durable: false, closed: plan.fail === "closed" };
+  const recorded = async (drafted) => {
+    const [event] = await built(mount, env, drafted, () => drafted[0]);
+    intent.id = core.event_id(event);
+    return deliver(event, mount.tenant, env, { urgent: true, within: INTENT_MS });
+  };
   try {
     const facts = factsOf(request, seen);
     const drafted = facts.intent();
     facts.free();
     if (!drafted) return null;
-    const how = { urgent: true, within: INTENT_MS };
-    const { event, accepted } = await send(mount, env, drafted, () => drafted[0], how);
-    return { id: core.event_id(event), durable: accepted };
+    intent.closed = drafted[2] === "closed";
+    intent.durable = await within(INTENT_MS, recorded(drafted), "the intent was not recorded in time");
   } catch (error) {
     failed(error);
-    return null;
   }
+  return intent;
 }
 
 /** One record of the traffic, a while after the first request that it counts. */
-function recordTraffic(env, ctx) {
-  recording = true;
+function recordTraffic(env, ctx, now) {
+  recording = now;
   const record = async () => {
     await sleep(configured(env).coverage_ms);
-    recording = false;
+    if (recording === now) recording = 0;
     const resets = takeResets();
     for (const mount of configured(env).mounts.values()) {
       const records = attempt(() => core.traffic(mount.index, Date.now(), resets), () => []);

@@ -3,6 +3,7 @@
 import { core } from "./core.mjs";
 
 const WINDOW_MS = 10_000;
+const LATE_MS = 5_000; // after this another request takes over from one that ended before it could send
 const FREE = 20; // events of a series within a window that are sent each by itself
 const MAX_SERIES = 1_000; // in memory; what does not fit is sent by itself
 
@@ -15,6 +16,12 @@ const series = new Map(); // name -> { until, seen, drafted }
 export function coalesced(name, drafted) {
   const now = Date.now();
   let one = series.get(name);
+  if (one?.drafted && now >= one.until + LATE_MS) {
+    const left = one.drafted[0];
+    one = { until: now + WINDOW_MS, seen: FREE, drafted: null };
+    series.set(name, one);
+    drafted = [core.coalesce(left, drafted[0]), drafted[1]];
+  }
   if (one && now >= one.until && !one.drafted) {
     series.delete(name);
     one = null;
@@ -34,7 +41,7 @@ export function coalesced(name, drafted) {
   one.drafted = drafted;
   return new Promise((resolve) => {
     setTimeout(() => {
-      series.delete(name);
+      if (series.get(name) === one) series.delete(name);
       resolve(one.drafted);
     }, one.until - now);
   });

@@ -19,7 +19,7 @@ export function refresh(env, ctx, now) {
     known.set(tenant, one);
     ctx.waitUntil(
       pickUp(env, policy, tenant, one).catch((error) => {
-        console.error(`edgetrail: the policy of ${tenant} was not picked up: ${error?.message ?? error}`);
+        failed(new Error(`the policy of ${tenant} was not picked up: ${error?.message ?? error}`));
       }),
     );
   }
@@ -38,15 +38,15 @@ async function pickUp(env, policy, tenant, one) {
     await response.body?.cancel();
     return;
   }
-  if (Number(response.headers.get("content-length")) > MAX_BYTES) throw new Error("it is too large");
-  const note = await response.text();
   try {
+    if (Number(response.headers.get("content-length")) > MAX_BYTES) throw new Error("it is too large");
+    const note = await response.text();
     if (!(await signed(note))) throw new Error("no trusted key signed it");
     adopted(env, tenant, note);
     one.etag = etag;
   } catch (error) {
     one.refused = etag;
-    failed(error);
+    if (error instanceof WebAssembly.RuntimeError) failed(error);
     throw error;
   }
 }

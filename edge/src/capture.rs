@@ -8,6 +8,7 @@ use shared::capture::{self, Body, Draft, Exchange, Headers, Intent};
 use shared::event::{Event, Timestamp};
 use shared::identity::{self, Algorithm, Verdict};
 use shared::leaf::{self, Seed};
+use shared::policy::FailMode;
 use shared::problem::Problem;
 use wasm_bindgen::prelude::*;
 
@@ -216,13 +217,18 @@ impl Seen {
         self.intent = Some((id, durable));
     }
 
-    /// `[draft, checks]` of the record that the act is intended; undefined if no rule asks for one.
+    /// `[draft, checks]` of the record that the act is intended, and `closed` if the request may not pass without it;
+    /// undefined if no rule asks for one.
     pub fn intent(&self) -> Option<Vec<String>> {
-        let draft = with_mount(self.mount, |compiled| {
+        let (draft, closed) = with_mount(self.mount, |compiled| {
             let exchange = self.exchange(compiled, Body::default(), Body::default());
-            Draft::intent(&compiled.router, &exchange)
+            let routed = compiled.router.route(&self.method, &self.path, &self.query)?;
+            let closed = routed.rules.iter().any(|(_, rule)| rule.fail == FailMode::Closed);
+            Some((Draft::intent(&compiled.router, &exchange)?, closed))
         })?;
-        Some(draft_and_checks(draft))
+        let mut drafted = draft_and_checks(draft);
+        drafted.extend(closed.then(|| "closed".to_owned()));
+        Some(drafted)
     }
 
     /// The response's head, and the milliseconds until it came.

@@ -3,10 +3,17 @@
 
 mod bundle;
 mod capture;
+mod coverage;
 mod dead_letters;
 mod delivery;
 mod dev;
 mod faults;
+mod floods;
+mod intents;
+mod policy_pickup;
+mod preread;
 mod replay;
 mod scene;
+mod stage;
+mod streams;
 mod trust;
