@@ -222,14 +222,11 @@ impl OutcomeRule {
 /// Where the old side of a change is read: by one GET without side effects, before the request is forwarded, with the
 /// caller's own credentials. No host is named here: it is the mount's.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, deny_unknown_fields, expecting = "one of {rows}, {table, filters, select}, {get, at}")]
+#[serde(try_from = "BeforeDocument")]
 pub enum BeforeRule {
     /// PostgREST: the same path and filters as the request.
     Rows {
-        /// Always true.
-        rows: bool,
-        /// Columns, beside those that changes and details name.
-        #[serde(default)]
+        /// Columns; all if empty.
         select: Vec<String>,
     },
     /// A table of the mount's Supabase project.
@@ -246,9 +243,38 @@ pub enum BeforeRule {
         /// The path; `{name}` stands for a parameter of the matched template.
         get: String,
         /// Where the representation stands in the answer.
-        #[serde(default)]
         at: String,
     },
+}
+
+/// [`BeforeRule`] as it is written: `{rows, select}`, `{table, filters, select}` or `{get, at}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BeforeDocument {
+    rows: Option<bool>,
+    table: Option<String>,
+    filters: Option<BTreeMap<String, ReadExpr>>,
+    select: Option<Vec<String>>,
+    get: Option<String>,
+    at: Option<String>,
+}
+
+impl TryFrom<BeforeDocument> for BeforeRule {
+    type Error = &'static str;
+
+    fn try_from(document: BeforeDocument) -> Result<Self, Self::Error> {
+        let BeforeDocument { rows, table, filters, select, get, at } = document;
+        match (rows, table, filters, get, at) {
+            (Some(true), None, None, None, None) => Ok(Self::Rows { select: select.unwrap_or_default() }),
+            (None, Some(table), Some(filters), None, None) => {
+                Ok(Self::Table { table, filters, select: select.unwrap_or_default() })
+            }
+            (None, None, None, Some(get), at) if select.is_none() => {
+                Ok(Self::Get { get, at: at.unwrap_or_default() })
+            }
+            _ => Err("before is one of {rows: true, select}, {table, filters, select}, {get, at}"),
+        }
+    }
 }
 
 /// An expression that is evaluated before the request is forwarded: on its path, query, headers and token only.
@@ -385,7 +411,6 @@ impl Rule {
     /// What is read before the request must be one harmless GET.
     fn check_before(&self) -> Result<(), String> {
         match &self.before {
-            Some(BeforeRule::Rows { rows: false, .. }) => Err("before.rows is not true".to_owned()),
             Some(BeforeRule::Table { table, filters, select }) => {
                 let named = [table].into_iter().chain(filters.keys()).chain(select);
                 if let Some(name) = named.into_iter().find(|name| !is_column(name)) {
