@@ -1,8 +1,11 @@
 //! The backend over HTTP, with a real PostgreSQL started by its own launcher.
 
 mod configuration;
+mod coverage;
 mod crash;
+mod inbox;
 mod ledger;
+mod policy;
 mod reading;
 mod receiving;
 mod support;
