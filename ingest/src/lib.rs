@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod ledger;
 pub mod own;
+pub mod policy;
 pub mod postgres;
 pub mod receive;
 pub mod serve;

@@ -170,7 +170,7 @@ impl Recorder {
         origin: &KeyName,
     ) -> Result<Self, KeyFileError> {
         let name = KeyName::try_from(format!("{origin}/own")).expect("a name with a word more");
-        let key = LogKey::load_or_create(&beside(log_key_file), &name)?;
+        let key = LogKey::load_or_create("own.key", &beside(log_key_file), &name)?;
         Ok(Self { store, receiver, clock, key, name, places: Arc::default() })
     }
 

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::own::Recorder;
+use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
 use crate::receive::Receiver;
 use crate::receive::write::Writer;
@@ -120,7 +121,9 @@ impl Backend {
     /// [`ServeError`] says what is missing.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
         let metrics = telemetry::metrics();
-        let key = LogKey::load_or_create(&config.log.key_file, &config.log.origin)?;
+        let key = LogKey::load_or_create("log.key_file", &config.log.key_file, &config.log.origin)?;
+        let policy_key =
+            LogKey::load_or_create("policy.key_file", &config.policy.key_file, &config.log.origin)?;
         let database = Database::open(&config, Neighbour::Outwait).await?;
         let store = database.store.clone();
         let oldest = partitions::ensure(&store, clock.now().to_utc()).await?;
@@ -164,10 +167,20 @@ impl Backend {
             &config.log.key_file,
             &config.log.origin,
         )?;
+        let policies = Arc::new(Policies::new(
+            store.clone(),
+            clock.clone(),
+            policy_key,
+            &config.log.origin,
+            config.policy_keys,
+            config.policy.allow_closed,
+        ));
+        tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
         let state = Arc::new(State {
             store,
             receiver,
             recorder,
+            policies,
             sequencer,
             metrics,
             clock,
@@ -192,6 +205,13 @@ impl Backend {
             Arc::clone(&self.stored),
             sequencer_stopped,
         ));
+        let (stop_policies, policies_stopped) = watch::channel(false);
+        let policies = tokio::spawn(relabel::run(
+            Arc::clone(&self.state.policies),
+            self.state.recorder.clone(),
+            self.state.receiver.clone(),
+            policies_stopped,
+        ));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
 
         let (stop_http, mut http_stopped) = watch::channel(false);
@@ -215,6 +235,9 @@ impl Backend {
             } => tracing::warn!("requests are still open, stopping all the same"),
         }
         months.abort();
+        // What it records still goes through the writer.
+        let _ = stop_policies.send(true);
+        let _ = policies.await;
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);
         let _ = self.writer.await;

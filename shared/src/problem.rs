@@ -21,12 +21,26 @@ pub struct Problem {
     /// The limit that was passed, in the unit the title names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Where in the document that was sent, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// From 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
 }
 
 impl Problem {
     /// A problem of a kind: `slug` completes `/problems/…`.
     pub fn new(status: u16, slug: &str, title: &str) -> Self {
-        Self { kind: format!("/problems/{slug}"), title: title.to_owned(), status, detail: None, limit: None }
+        Self {
+            kind: format!("/problems/{slug}"),
+            title: title.to_owned(),
+            status,
+            detail: None,
+            limit: None,
+            line: None,
+            column: None,
+        }
     }
 
     /// With words for this occurrence.
@@ -40,6 +54,14 @@ impl Problem {
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = u64::try_from(limit).ok();
+        self
+    }
+
+    /// With the place in the document that was sent.
+    #[must_use]
+    pub fn at(mut self, line: usize, column: usize) -> Self {
+        self.line = u32::try_from(line).ok();
+        self.column = u32::try_from(column).ok();
         self
     }
 }

@@ -87,7 +87,7 @@ fn overall(statuses: &[u16]) -> StatusCode {
 }
 
 /// The body, counted while it arrives: a wrong or missing Content-Length changes nothing.
-async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
+pub(super) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {

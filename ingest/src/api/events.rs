@@ -23,6 +23,8 @@ use crate::view::view;
 const DEFAULT_WINDOW: Duration = Duration::from_hours(30 * 24);
 const DEFAULT_LIMIT: u8 = 50;
 const MAX_LIMIT: u8 = 200;
+/// What was recorded about one event later.
+const MAX_ANNOTATIONS: i64 = 100;
 /// An event is filed within a day of its own time; ids are minted at that time.
 const ID_SLACK: Duration = Duration::from_hours(48);
 
@@ -63,7 +65,12 @@ pub(super) async fn read(
     let found = events::find(&state.store, reader.tenant.as_str(), id, minted - ID_SLACK, minted + ID_SLACK)
         .await?
         .ok_or_else(missing)?;
-    Ok(Json(view(&found)?))
+    let mut event = view(&found)?;
+    let tenant = reader.tenant.as_str();
+    let annotations =
+        events::annotations(&state.store, tenant, id, minted - ID_SLACK, MAX_ANNOTATIONS).await?;
+    event["annotations"] = annotations.iter().map(view).collect::<Result<_, _>>()?;
+    Ok(Json(event))
 }
 
 /// One row beyond the page tells whether there is another page.

@@ -1,9 +1,12 @@
 //! HTTP: one file per endpoint, and [`router`] as their table of contents.
 
 mod batches;
+mod coverage;
 mod events;
 mod health;
+mod inbox;
 mod log;
+mod policy;
 mod problem;
 mod quarantine;
 mod reader;
@@ -20,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Http, Log};
 use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
+use crate::policy::Policies;
 use crate::receive::Receiver;
 use crate::store::Store;
 
@@ -30,8 +34,10 @@ pub struct State {
     pub store: Store,
     /// The way of batches.
     pub receiver: Receiver,
-    /// The way of our own events.
+    /// The way of events of our own.
     pub recorder: Recorder,
+    /// The tenants' rule packs.
+    pub policies: Arc<Policies>,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

@@ -15,6 +15,8 @@ use crate::store::api_keys;
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
     pub(super) tenant: TenantId,
+    /// The id of the key.
+    pub(super) key: String,
     role: Role,
 }
 
@@ -44,7 +46,7 @@ impl FromRequestParts<Arc<State>> for Reader {
             .await?
             .filter(|key| key.matches(&text))
             .ok_or_else(unauthorized)?;
-        Ok(Self { tenant: key.tenant, role: key.role })
+        Ok(Self { tenant: key.tenant, key: key.id, role: key.role })
     }
 }
 

@@ -13,7 +13,7 @@ use shared::problem::Problem;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
-use super::{Answer, Shared, State, batches, events, health, log, quarantine};
+use super::{Answer, Shared, State, batches, coverage, events, health, inbox, log, policy, quarantine};
 
 /// The routes over a state.
 pub fn router(state: Arc<State>) -> Router {
@@ -21,6 +21,19 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/batches", post(batches::receive))
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::read))
+        .route("/v1/coverage", get(coverage::read))
+        .route("/v1/inbox", get(inbox::list))
+        .route("/v1/inbox/draft", post(inbox::draft))
+        .route("/v1/inbox/accept", post(inbox::accept))
+        .route("/v1/policy", post(policy::upload))
+        // One name for both: a tenant where it is read, a version where it is decided on.
+        .route("/v1/policy/{name}", get(policy::served))
+        .route("/v1/policy/{name}/approve", post(policy::approve))
+        .route("/v1/policy/{name}/refuse", post(policy::refuse))
+        .route("/v1/policy/{name}/rollback", post(policy::roll_back))
+        .route("/v1/policies", get(policy::list))
+        .route("/v1/policies/{version}", get(policy::read))
+        .route("/v1/policy-keys", get(policy::keys))
         .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))

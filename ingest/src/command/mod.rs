@@ -1,6 +1,7 @@
 //! What an operator types.
 
 mod keys;
+mod policy;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -43,6 +44,41 @@ enum Command {
     /// Keys of producers.
     #[command(subcommand)]
     Signer(SignerCommand),
+    /// Rule packs.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Checks packs and prints them as a signed policy.
+    Sign {
+        /// The file of the private key.
+        #[arg(long)]
+        key_file: PathBuf,
+        /// Whose policy it is.
+        #[arg(long)]
+        tenant: TenantId,
+        /// Its version, above every one there was.
+        #[arg(long)]
+        version: u64,
+        /// The packs' files.
+        #[arg(required = true)]
+        packs: Vec<PathBuf>,
+    },
+    /// Keys that sign policies offline.
+    #[command(subcommand)]
+    Key(PolicyKeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyKeyCommand {
+    /// Makes a key pair: prints the private key, once, and on stderr what the configuration needs.
+    New {
+        /// The key's name, such as acme/policy.
+        #[arg(long, value_parser = key_name)]
+        name: KeyName,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,6 +188,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         }
         Command::ApiKey(command) => keys::api_key(&config, command).await,
         Command::Signer(command) => keys::signer(&config, command).await,
+        Command::Policy(command) => policy::run(&config, command),
     }
 }
 

@@ -52,6 +52,10 @@ pub struct Config {
     pub signers: Vec<Signer>,
     /// API keys that are registered at start.
     pub api_keys: Vec<ApiKey>,
+    /// Served policies.
+    pub policy: Policy,
+    /// Keys that sign policies offline.
+    pub policy_keys: Vec<Signer>,
 }
 
 /// Section `http`.
@@ -89,7 +93,16 @@ pub struct Log {
     pub public: bool,
 }
 
-/// An entry of `signers`.
+/// Section `policy`.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The Ed25519 key that signs what two admins agreed on; made at first start.
+    pub key_file: PathBuf,
+    /// Whether a served rule may refuse requests while the audit trail is away.
+    pub allow_closed: bool,
+}
+
+/// An entry of `signers` or `policy_keys`.
 #[derive(Debug, Clone)]
 pub struct Signer {
     /// The public key.
@@ -226,10 +239,15 @@ impl Config {
             interval: Duration::from_millis(interval),
             public: keys.or("log.public", false)?,
         };
+        let policy = Policy {
+            key_file: keys.or("policy.key_file", database.data_dir.with_file_name("policy.key"))?,
+            allow_closed: keys.or("policy.allow_closed", false)?,
+        };
+        let policy_keys = entries::<SignerEntry, _>(&mut keys, "policy_keys", SignerEntry::check)?;
         let signers = entries::<SignerEntry, _>(&mut keys, "signers", SignerEntry::check)?;
         let api_keys = entries::<ApiKeyEntry, _>(&mut keys, "api_keys", ApiKeyEntry::check)?;
         keys.finish()?;
-        Ok(Self { http, database, log, signers, api_keys })
+        Ok(Self { http, database, log, signers, api_keys, policy, policy_keys })
     }
 }
 
@@ -377,6 +395,8 @@ mod tests {
             ("[database]\nurl = 'mysql://u:secret@h'", "database.url: "),
             ("[[signers]]\nkey = 'x'\ntenants = ['demo']", "signers[0].key: "),
             ("[[signers]]\nkeys = 'x'", "signers: "),
+            ("[[policy_keys]]\nkey = 'x'\ntenants = ['demo']", "policy_keys[0].key: "),
+            ("[policy]\nallow_closed = 'maybe'", "policy.allow_closed: "),
             ("[[api_keys]]\nid='a'\ntenant='T'\nrole='admin'\nsha256=''", "api_keys[0].sha256: "),
         ];
         for (toml, start) in cases {

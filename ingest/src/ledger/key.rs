@@ -14,16 +14,20 @@ use crate::clock::random;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file system said no.
-    #[error("log.key_file: {}: {source}", path.display())]
+    #[error("{setting}: {}: {source}", path.display())]
     Io {
+        /// The key of the configuration that names the file.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What it said.
         source: std::io::Error,
     },
     /// The file holds something else.
-    #[error("log.key_file: {}: {reason}", path.display())]
+    #[error("{setting}: {}: {reason}", path.display())]
     Form {
+        /// The key of the configuration that names the file.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -51,13 +55,12 @@ impl LogKey {
     ///
     /// # Errors
     /// If the file cannot be read, made, or holds no key.
-    pub fn load_or_create(path: &Path, host: &KeyName) -> Result<Self, KeyFileError> {
-        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+    pub fn load_or_create(setting: &'static str, path: &Path, host: &KeyName) -> Result<Self, KeyFileError> {
+        let io = |source| KeyFileError::Io { setting, path: path.to_owned(), source };
         match fs::read_to_string(path) {
-            Ok(text) => text
-                .parse::<SignerKey>()
-                .map(|key| Self::from_seed(&key.seed))
-                .map_err(|error| KeyFileError::Form { path: path.to_owned(), reason: error.to_string() }),
+            Ok(text) => text.parse::<SignerKey>().map(|key| Self::from_seed(&key.seed)).map_err(|error| {
+                KeyFileError::Form { setting, path: path.to_owned(), reason: error.to_string() }
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = Self::from_seed(&random());
                 let text = SignerKey {

@@ -2,6 +2,7 @@
 //! [`write`] makes it durable before anybody is told so.
 
 pub mod examine;
+pub mod rollup;
 pub mod verify;
 pub mod write;
 

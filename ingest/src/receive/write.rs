@@ -12,6 +12,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::examine::{Bad, Prepared};
+use super::rollup::Rollup;
 use crate::store::batches::{self, BatchKey, BatchRow};
 use crate::store::events::{self, EventRow};
 use crate::store::{Store, StoreError, log, quarantine};
@@ -234,6 +235,7 @@ async fn write_once(store: &Store, group: &[&Prepared], care: Care) -> Result<Ve
     for (id, refused) in insert_events(&mut transaction, &new, care).await? {
         bad.entry(id).or_default().push(refused);
     }
+    rolled_up(&new, &bad).write(&mut transaction).await?;
     let quarantined: Vec<_> = new
         .iter()
         .flat_map(|(id, batch)| {
@@ -270,6 +272,17 @@ async fn write_once(store: &Store, group: &[&Prepared], care: Care) -> Result<Ve
         Place::Taken(outcome) => outcome,
     };
     Ok(group.iter().zip(placed).map(outcome).collect())
+}
+
+/// What the events that were stored add up to.
+fn rolled_up(new: &[(i64, &Prepared)], bad: &HashMap<i64, Vec<Bad>>) -> Rollup {
+    let mut rollup = Rollup::default();
+    for (id, batch) in new {
+        let refused = bad.get(id).map_or(&[][..], Vec::as_slice);
+        let stored = |row: &&EventRow| refused.iter().all(|bad| bad.row.position != row.position);
+        batch.good.iter().filter(stored).for_each(|row| rollup.add(&row.event));
+    }
+    rollup
 }
 
 enum Place {

@@ -143,3 +143,30 @@ pub async fn find(
     .await
     .doing("reading an event")
 }
+
+/// The annotations of an event: what was recorded about it later, by the backend itself, oldest first.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn annotations(
+    store: &Store,
+    tenant: &str,
+    id: Uuid,
+    from: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    sqlx::query_as!(
+        StoredEvent,
+        "select id, filed_at, received_at, opening from events
+         where tenant_id = $1 and entity_type = 'event' and entity_id = $2 and filed_at >= $3
+           and host = 'ingest' and starts_with(rule, 'ingest/')
+         order by filed_at, id limit $4",
+        tenant,
+        id.to_string(),
+        from,
+        limit
+    )
+    .fetch_all(store.pool())
+    .await
+    .doing("reading annotations")
+}

@@ -3,11 +3,14 @@
 //! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] builds one at run
 //! time, and [`partitions`] names tables in DDL. Nothing above this module knows SQL.
 
+pub mod accepted_rules;
 pub mod api_keys;
 pub mod batches;
+pub mod coverage;
 pub mod events;
 pub mod log;
 pub mod partitions;
+pub mod policies;
 pub mod quarantine;
 pub mod search;
 pub mod signing_keys;

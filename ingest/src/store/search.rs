@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::events::StoredEvent;
 use super::{Doing as _, Store, StoreError};
+use crate::receive::rollup::COVERAGE_RECORDED;
 
 /// What a page may show.
 #[derive(Debug, Clone)]
@@ -17,7 +18,7 @@ pub struct Search {
     pub from: DateTime<Utc>,
     /// Filed before.
     pub to: Option<DateTime<Utc>>,
-    /// Any of these actions; all if empty.
+    /// Any of these actions; if empty all but [`COVERAGE_RECORDED`].
     pub actions: Vec<ActionFilter>,
     /// The actor's id or address.
     pub actor: Option<String>,
@@ -84,7 +85,10 @@ pub async fn page(store: &Store, search: &Search) -> Result<Vec<StoredEvent>, St
             .push_bind(after.id)
             .push(")");
     }
-    if !search.actions.is_empty() {
+    if search.actions.is_empty() {
+        // The edge's own counts are read as coverage.
+        sql.push(" and action <> ").push_bind(COVERAGE_RECORDED);
+    } else {
         sql.push(" and (");
         for (at, action) in search.actions.iter().enumerate() {
             if at > 0 {

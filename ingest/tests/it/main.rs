@@ -1,9 +1,12 @@
 //! The backend over HTTP, with a real PostgreSQL started by its own launcher.
 
 mod configuration;
+mod coverage;
 mod crash;
+mod inbox;
 mod ledger;
 mod own;
+mod policy;
 mod reading;
 mod receiving;
 mod support;

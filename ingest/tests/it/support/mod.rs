@@ -4,7 +4,7 @@ mod http;
 mod producer;
 
 pub(crate) use http::Response;
-pub(crate) use producer::{Producer, Sealed, sample};
+pub(crate) use producer::{Producer, Sealed, counts, sample, unmapped};
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(crate) struct Server {
     admin: String,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 pub(crate) fn tenant(slug: &str) -> TenantId {
@@ -47,17 +47,35 @@ impl Server {
     }
 
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::configured("", variables).await
+    }
+
+    /// A backend with a configuration file and variables over it.
+    pub(crate) async fn configured(toml: &str, variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir_in("/tmp").expect("a directory");
         // PostgreSQL runs as another user where tests run as root.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        Self::inside(dir, toml, variables).await
+    }
+
+    /// Stops the backend and starts one on the same data.
+    pub(crate) async fn restart(self) -> Self {
+        let _ = self.stop.send(());
+        self.running.await.expect("no panic");
+        Self::inside(self.dir, "", &[]).await
+    }
+
+    async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
         let data_dir: PathBuf = dir.path().join("pg");
+        let file = dir.path().join("edgetrail.toml");
+        std::fs::write(&file, toml).expect("written");
         let mut all = vec![
             ("EDGETRAIL__HTTP__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("EDGETRAIL__DATABASE__DATA_DIR".to_owned(), data_dir.display().to_string()),
         ];
         all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let environment = Environment { variables: all };
-        let config = Config::load(None, &environment).expect("valid");
+        let config = Config::load(Some(&file), &environment).expect("valid");
         let backend = Backend::start(config, Clock::system()).await.expect("started");
         let address = backend.address.to_string();
         let store = backend.database.store.clone();
@@ -70,7 +88,7 @@ impl Server {
         }));
         let viewer = new_key(&store, "demo", Role::Viewer).await;
         let admin = new_key(&store, "demo", Role::Admin).await;
-        Self { address, store, recorder, postgres, viewer, admin, stop, running, _dir: dir }
+        Self { address, store, recorder, postgres, viewer, admin, stop, running, dir }
     }
 
     /// Stops the backend as a signal would.
@@ -107,6 +125,40 @@ impl Server {
     pub(crate) async fn get_with(&self, path: &str, key: &str) -> Response {
         let bearer = format!("Bearer {key}");
         http::call(&self.address, "GET", path, &[("authorization", &bearer)], &[]).await
+    }
+
+    /// Posts a body with a key.
+    pub(crate) async fn post_with(&self, path: &str, key: &str, body: &str) -> Response {
+        let bearer = format!("Bearer {key}");
+        http::call(&self.address, "POST", path, &[("authorization", &bearer)], body.as_bytes()).await
+    }
+
+    /// Posts as this server's admin.
+    pub(crate) async fn post_as_admin(&self, path: &str, body: &str) -> Response {
+        self.post_with(path, &self.admin, body).await
+    }
+
+    /// A new admin's key.
+    pub(crate) async fn another_admin(&self) -> String {
+        new_key(&self.store, "demo", Role::Admin).await
+    }
+
+    /// What a filter gives, once it is this many events.
+    pub(crate) async fn eventually(&self, filter: &str, count: usize) -> Vec<serde_json::Value> {
+        for _ in 0..200 {
+            let events = self.all(filter).await;
+            if events.len() >= count {
+                assert_eq!(events.len(), count, "{filter}");
+                return events;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{filter} does not give {count} events");
+    }
+
+    /// A request with headers of its own.
+    pub(crate) async fn call_with(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        http::call(&self.address, method, path, headers, &[]).await
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str) -> Response {

@@ -130,3 +130,38 @@ pub(crate) fn sample(n: u64) -> Event {
         echo: false,
     }
 }
+
+/// What the edge counted on a host: method, folded path, whether rules know it, requests.
+pub(crate) fn counts(n: u64, host: &str, routes: &[(&str, &str, bool, i64)], overflow: i64) -> Event {
+    let mut event = sample(n);
+    let at = event.occurred_at.millis();
+    let routes: Vec<_> = routes
+        .iter()
+        .map(|(method, route, mapped, count)| {
+            serde_json::json!([method, route, mapped, count, at - 1000, at])
+        })
+        .collect();
+    event.action = Action::try_from("COVERAGE_RECORDED".to_owned()).expect("an action");
+    event.trust = Trust::System;
+    event.request.rule = "edge/coverage".to_owned();
+    event.details = Some(JsonText::from(&serde_json::json!({
+        "since_ms": at - 1000, "until_ms": at, "host": host, "resets": 0, "overflow": overflow, "routes": routes,
+    })));
+    event
+}
+
+/// A mutating request that no rule named.
+pub(crate) fn unmapped(n: u64, method: &str, route: &str) -> Event {
+    let mut event = sample(n);
+    event.action = Action::try_from("UNMAPPED_MUTATION".to_owned()).expect("an action");
+    event.request.rule = "edge/unmapped".to_owned();
+    event.request.method = method.to_owned();
+    event.request.route = route.to_owned();
+    event.entity = Some(Entity {
+        kind: EntityType::try_from("route".to_owned()).expect("a type"),
+        id: Some(route.to_owned()),
+        name: None,
+    });
+    event.details = None;
+    event
+}

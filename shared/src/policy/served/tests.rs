@@ -55,6 +55,7 @@ fn asking_about_a_secret_is_allowed_and_so_is_what_stays_masked() {
     for details in [
         r#"{"has":"present(request:/password)","same":"fingerprint(request:/token)","n":"count(request:/secrets)"}"#,
         r#"{"password":"request:/password","tokens_used":"response:/usage/tokens"}"#,
+        r#"{"required":"response:/requiredTokens","weak":"response:/weak_password/reasons"}"#,
         r#"{"body":"pick(request:, 'password', 'name')","refused":"contains(response-text, 'no')"}"#,
     ] {
         allowed(&document(&format!(r#","details":{details}"#), ""));
