@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use shared::batch::{Body, unframe};
-use shared::event::Event;
+use shared::event::{Event, JsonText};
 use shared::leaf::Opening;
 use tempfile::TempDir;
 use tests::keys::Keys;
@@ -161,7 +161,7 @@ impl Stage {
 
 /// The details of an event; null if it has none.
 pub fn details(event: &Event) -> Value {
-    event.details.as_ref().map(|details| details.value()).unwrap_or_default()
+    event.details.as_ref().map(JsonText::value).unwrap_or_default()
 }
 
 async fn take(State(held): State<Shared>, body: Bytes) -> Response {
