@@ -15,6 +15,7 @@ use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::correlate::Witness;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
@@ -110,6 +111,7 @@ pub struct Backend {
     stop: watch::Sender<bool>,
     stored: Arc<Notify>,
     writer: JoinHandle<()>,
+    witnesses: Vec<Witness>,
 }
 
 impl Backend {
@@ -156,6 +158,8 @@ impl Backend {
             clock: clock.clone(),
             oldest: Arc::new(AtomicI64::new(oldest.timestamp_micros())),
         };
+        let witnesses =
+            config.witnesses.into_iter().map(|it| Witness::new(it, store.clone(), clock.clone())).collect();
         let state = Arc::new(State {
             store,
             receiver,
@@ -165,7 +169,7 @@ impl Backend {
             http: config.http,
             log: config.log,
         });
-        Ok(Self { address, database, listener, state, stop, stored, writer: writing })
+        Ok(Self { address, database, listener, state, stop, stored, writer: writing, witnesses })
     }
 
     /// Serves until `until` is done; then takes no more connections, finishes what was accepted, sequences it, and
@@ -179,6 +183,8 @@ impl Backend {
             sequencer_stopped,
         ));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
+        let witnesses: Vec<_> =
+            self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
 
         let (stop_http, mut http_stopped) = watch::channel(false);
         let graceful = async move {
@@ -201,6 +207,7 @@ impl Backend {
             } => tracing::warn!("requests are still open, stopping all the same"),
         }
         months.abort();
+        witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);
         let _ = self.writer.await;

@@ -11,6 +11,7 @@ pub mod partitions;
 pub mod quarantine;
 pub mod search;
 pub mod signing_keys;
+pub mod writes;
 
 use std::time::Duration;
 

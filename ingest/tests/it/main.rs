@@ -6,3 +6,4 @@ mod ledger;
 mod reading;
 mod receiving;
 mod support;
+mod witness;
