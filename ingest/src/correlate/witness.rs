@@ -19,6 +19,8 @@ use crate::store::{self, Doing as _, Store, StoreError, writes};
 
 /// Lines of one reading, and writes of one page.
 const PAGE: i64 = 500;
+/// A slow customer database must not keep us from settling what is stored.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 /// Writes of a page lie within this, so that its events do too.
 const PAGE_SPAN: TimeDelta = TimeDelta::seconds(60);
 
@@ -37,17 +39,13 @@ pub struct Witness {
 impl Witness {
     /// Prepares it; connections are made when first used.
     pub fn new(config: config::Witness, store: Store, clock: Clock) -> Self {
-        // A slow customer database must not be held up by us, nor hold us up.
+        // No prepared statements and no session settings: a pooler may stand between.
         let customer = PgPoolOptions::new()
             .max_connections(1)
             .min_connections(0)
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(
-                config
-                    .database
-                    .application_name("edgetrail witness")
-                    .statement_cache_capacity(0)
-                    .options([("statement_timeout", "10s")]),
+                config.database.application_name("edgetrail witness").statement_cache_capacity(0),
             );
         Self {
             tenant: config.tenant,
@@ -82,7 +80,12 @@ impl Witness {
     /// # Errors
     /// If either database refuses; the next pass takes up where this one stopped.
     pub async fn pass(&self) -> Result<bool, StoreError> {
-        let full = self.read_outbox().await;
+        let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        let full = tokio::time::timeout(READ_WITHIN, self.read_outbox())
+            .await
+            .map_err(late)
+            .doing("waiting for a witness")
+            .flatten();
         // What is stored is settled also while the customer's database does not answer.
         self.settle().await?;
         full
