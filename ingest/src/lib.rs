@@ -8,6 +8,7 @@ pub mod auth;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod correlate;
 pub mod ledger;
 pub mod own;
 pub mod policy;

@@ -15,6 +15,7 @@ use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::correlate::Witness;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::own::Recorder;
@@ -112,6 +113,7 @@ pub struct Backend {
     stop: watch::Sender<bool>,
     stored: Arc<Notify>,
     writer: JoinHandle<()>,
+    witnesses: Vec<Witness>,
 }
 
 impl Backend {
@@ -176,6 +178,8 @@ impl Backend {
             config.policy.allow_closed,
         ));
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
+        let witnesses =
+            config.witnesses.into_iter().map(|it| Witness::new(it, store.clone(), clock.clone())).collect();
         let state = Arc::new(State {
             store,
             receiver,
@@ -187,7 +191,7 @@ impl Backend {
             http: config.http,
             log: config.log,
         });
-        Ok(Self { address, database, listener, state, stop, stored, writer: writing })
+        Ok(Self { address, database, listener, state, stop, stored, writer: writing, witnesses })
     }
 
     /// The way of our own events.
@@ -213,6 +217,8 @@ impl Backend {
             policies_stopped,
         ));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
+        let witnesses: Vec<_> =
+            self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
 
         let (stop_http, mut http_stopped) = watch::channel(false);
         let graceful = async move {
@@ -238,6 +244,7 @@ impl Backend {
         // What it records still goes through the writer.
         let _ = stop_policies.send(true);
         let _ = policies.await;
+        witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);
         let _ = self.writer.await;

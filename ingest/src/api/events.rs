@@ -133,7 +133,7 @@ fn parse(tenant: &str, parameters: &[(String, String)], now: DateTime<Utc>) -> R
     Ok(search)
 }
 
-fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     // In a query a bare `+` of an offset arrives as a space.
     DateTime::parse_from_rfc3339(&text.replace(' ', "+"))
         .map(|time| time.to_utc())

@@ -11,6 +11,7 @@ mod problem;
 mod quarantine;
 mod reader;
 mod router;
+mod writes;
 
 pub use problem::Answer;
 pub use router::router;

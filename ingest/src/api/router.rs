@@ -13,7 +13,7 @@ use shared::problem::Problem;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
-use super::{Answer, Shared, State, batches, coverage, events, health, inbox, log, policy, quarantine};
+use super::{Answer, Shared, State, batches, coverage, events, health, inbox, log, policy, quarantine, writes};
 
 /// The routes over a state.
 pub fn router(state: Arc<State>) -> Router {
@@ -35,6 +35,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/policies/{version}", get(policy::read))
         .route("/v1/policy-keys", get(policy::keys))
         .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/coverage/tables", get(writes::coverage))
+        .route("/v1/writes", get(writes::list))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

@@ -5,6 +5,7 @@
 
 mod reader;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use shared::batch::MAX_REQUEST_LEN;
-use shared::event::TenantId;
+use shared::event::{EntityType, TenantId};
 use shared::note::{KeyName, VerifierKey};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::Role;
 use reader::Reader;
@@ -56,6 +58,34 @@ pub struct Config {
     pub policy: Policy,
     /// Keys that sign policies offline.
     pub policy_keys: Vec<Signer>,
+    /// Databases that report their writes.
+    pub witnesses: Vec<Witness>,
+}
+
+/// An entry of `witness`: a database in which `ingest/witness/install.sql` was run.
+#[derive(Clone)]
+pub struct Witness {
+    /// Whose writes they are.
+    pub tenant: TenantId,
+    /// How its outbox is read. It may hold a password.
+    pub database: PgConnectOptions,
+    /// How often.
+    pub poll: Duration,
+    /// What the rows of a table are as entities.
+    pub tables: BTreeMap<String, EntityType>,
+    /// How far apart a write and the event that tells it may be.
+    pub match_window: Duration,
+    /// How long a write waits for its event before it counts as nobody's.
+    pub hold: Duration,
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witness")
+            .field("tenant", &self.tenant)
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Section `http`.
@@ -246,8 +276,9 @@ impl Config {
         let policy_keys = entries::<SignerEntry, _>(&mut keys, "policy_keys", SignerEntry::check)?;
         let signers = entries::<SignerEntry, _>(&mut keys, "signers", SignerEntry::check)?;
         let api_keys = entries::<ApiKeyEntry, _>(&mut keys, "api_keys", ApiKeyEntry::check)?;
+        let witnesses = entries::<WitnessEntry, _>(&mut keys, "witness", WitnessEntry::check)?;
         keys.finish()?;
-        Ok(Self { http, database, log, signers, api_keys, policy, policy_keys })
+        Ok(Self { http, database, log, signers, api_keys, policy, policy_keys, witnesses })
     }
 }
 
@@ -303,6 +334,56 @@ impl ApiKeyEntry {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WitnessEntry {
+    tenant: String,
+    database_url: String,
+    poll_ms: Option<u64>,
+    tables: BTreeMap<String, String>,
+    match_window_ms: Option<u64>,
+    hold_ms: Option<u64>,
+}
+
+impl WitnessEntry {
+    fn check(self) -> Result<Witness, (&'static str, String)> {
+        let millis = |key: &'static str, given: Option<u64>, default: u64| {
+            let given = given.unwrap_or(default);
+            if (1..=3_600_000).contains(&given) {
+                Ok(Duration::from_millis(given))
+            } else {
+                Err((key, "must be 1 to 3600000".to_owned()))
+            }
+        };
+        let match_window = millis("match_window_ms", self.match_window_ms, 10_000)?;
+        let hold = millis("hold_ms", self.hold_ms, 30_000)?;
+        if hold < match_window {
+            return Err(("hold_ms", "must not be below match_window_ms".to_owned()));
+        }
+        let tables = self
+            .tables
+            .into_iter()
+            .map(|(table, kind)| Ok((table, EntityType::try_from(kind)?)))
+            .collect::<Result<_, shared::event::WordError>>()
+            .map_err(|error| ("tables", error.to_string()))?;
+        // What the parser says may hold the password.
+        let database = postgres_url(self.database_url)
+            .and_then(|url| {
+                let refused = |_| "is not a PostgreSQL URL (its value is not shown)".to_owned();
+                url.reveal().parse::<PgConnectOptions>().map_err(refused)
+            })
+            .map_err(|reason| ("database_url", reason))?;
+        Ok(Witness {
+            tenant: self.tenant.parse::<TenantId>().map_err(|error| ("tenant", error.to_string()))?,
+            database,
+            poll: millis("poll_ms", self.poll_ms, 1000)?,
+            tables,
+            match_window,
+            hold,
+        })
+    }
+}
+
 fn entries<E: for<'de> Deserialize<'de>, T>(
     keys: &mut Reader,
     section: &'static str,
@@ -326,10 +407,14 @@ fn parse_origin(text: &str) -> Result<KeyName, String> {
 }
 
 fn checked_url(url: String) -> Result<DatabaseUrl, ConfigError> {
+    postgres_url(url).map_err(|reason| ConfigError::key("database.url", reason))
+}
+
+fn postgres_url(url: String) -> Result<DatabaseUrl, String> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         Ok(DatabaseUrl(url))
     } else {
-        Err(ConfigError::key("database.url", "does not begin with postgres:// (its value is not shown)"))
+        Err("does not begin with postgres:// (its value is not shown)".to_owned())
     }
 }
 
@@ -397,6 +482,18 @@ mod tests {
             ("[[signers]]\nkeys = 'x'", "signers: "),
             ("[[policy_keys]]\nkey = 'x'\ntenants = ['demo']", "policy_keys[0].key: "),
             ("[policy]\nallow_closed = 'maybe'", "policy.allow_closed: "),
+            (
+                "[[witness]]\ntenant='demo'\ndatabase_url='mysql://u:secret@h'\ntables={}",
+                "witness[0].database_url: ",
+            ),
+            (
+                "[[witness]]\ntenant='demo'\ndatabase_url='postgres://h/d'\ntables={a='B C'}",
+                "witness[0].tables: ",
+            ),
+            (
+                "[[witness]]\ntenant='demo'\ndatabase_url='postgres://h/d'\ntables={}\nhold_ms=1",
+                "witness[0].hold_ms: ",
+            ),
             ("[[api_keys]]\nid='a'\ntenant='T'\nrole='admin'\nsha256=''", "api_keys[0].sha256: "),
         ];
         for (toml, start) in cases {

@@ -14,6 +14,7 @@ pub mod policies;
 pub mod quarantine;
 pub mod search;
 pub mod signing_keys;
+pub mod writes;
 
 use std::time::Duration;
 

@@ -10,3 +10,4 @@ mod policy;
 mod reading;
 mod receiving;
 mod support;
+mod witness;

@@ -16,6 +16,7 @@ use ingest::serve::Backend;
 use ingest::store::{Store, api_keys, signing_keys};
 use shared::batch::CONTENT_TYPE;
 use shared::event::TenantId;
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -25,6 +26,7 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) recorder: ingest::own::Recorder,
     pub(crate) postgres: u32,
+    pub(crate) database: PgConnectOptions,
     viewer: String,
     admin: String,
     stop: oneshot::Sender<()>,
@@ -82,13 +84,14 @@ impl Server {
         let recorder = backend.recorder();
         let embedded = backend.database.embedded.as_ref().expect("a private server");
         let postgres = embedded.pid().expect("our own");
+        let database = embedded.connect_options();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(backend.run(async {
             let _ = stopped.await;
         }));
         let viewer = new_key(&store, "demo", Role::Viewer).await;
         let admin = new_key(&store, "demo", Role::Admin).await;
-        Self { address, store, recorder, postgres, viewer, admin, stop, running, dir }
+        Self { address, store, recorder, postgres, database, viewer, admin, stop, running, dir }
     }
 
     /// Stops the backend as a signal would.
