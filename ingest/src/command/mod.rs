@@ -1,6 +1,7 @@
 //! What an operator types.
 
 mod keys;
+mod policy;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -43,6 +44,9 @@ enum Command {
     /// Keys of producers.
     #[command(subcommand)]
     Signer(SignerCommand),
+    /// Packs of rules, on traffic that was recorded.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,20 +142,25 @@ impl CommandError {
 /// # Errors
 /// [`CommandError`] in one line.
 pub async fn run(cli: Cli) -> Result<(), CommandError> {
-    let config = Config::load(cli.config.as_deref(), &Environment::of_process())?;
+    // Policies are tried where there is no backend, and so no configuration of one.
+    let config = || Config::load(cli.config.as_deref(), &Environment::of_process());
     match cli.command {
-        Command::Serve => serve(config).await,
-        Command::CheckConfig => print("configuration: ok"),
+        Command::Serve => serve(config()?).await,
+        Command::CheckConfig => {
+            config()?;
+            print("configuration: ok")
+        }
         Command::Migrate => {
-            let database = Database::open(&config, Neighbour::Join).await?;
+            let database = Database::open(&config()?, Neighbour::Join).await?;
             let oldest =
                 crate::store::partitions::ensure(&database.store, Clock::system().now().to_utc()).await;
             database.close().await;
             oldest?;
             print("schema: up to date")
         }
-        Command::ApiKey(command) => keys::api_key(&config, command).await,
-        Command::Signer(command) => keys::signer(&config, command).await,
+        Command::ApiKey(command) => keys::api_key(&config()?, command).await,
+        Command::Signer(command) => keys::signer(&config()?, command).await,
+        Command::Policy(command) => policy::run(command),
     }
 }
 
