@@ -72,6 +72,9 @@ fn redact(name: &str, value: &Value, depth: usize) -> Value {
         }
         Value::Object(members) if depth < MAX_DEPTH => Value::Object(redact_members(members, depth)),
         Value::Array(_) | Value::Object(_) => Value::String(MASK.to_owned()),
+        Value::Number(number) if shapes::is_card(&number.to_string()) => {
+            Value::String("[masked:card]".to_owned())
+        }
         scalar => scalar.clone(),
     }
 }

@@ -5,7 +5,9 @@
 
 mod arbitrary;
 mod batch;
+mod canary;
 mod checkpoint;
+mod edge;
 mod event;
 mod leaf;
 mod note;
