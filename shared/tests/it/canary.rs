@@ -3,7 +3,7 @@
 //! The places are taken from the rules themselves, so a new rule is covered as soon as it is written. Its condition is
 //! set aside: what a rule extracts does not depend on it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::policy::{BeforeRule, Expr, Level, Pack, Router, Rule, Source};
@@ -31,31 +31,37 @@ fn plants() -> Vec<Value> {
         "password": PASSWORD, "apiKey": APP_KEY, "refresh_token": PASSWORD, "Client-Secret": PASSWORD,
         "note": format!("use {SUPABASE_KEY} please"), "list": [JWT, {"cookie": COOKIE}, url],
     });
-    let nested = named.to_string();
-    let twice = json!({"raw": nested, "mode": "on"}).to_string();
+    let names = format!(r#"{{"{JWT}":{{"{APP_KEY}":1}}}}"#);
+    let sentence = format!(
+        "Authorization: Bearer {JWT}\nkey {SUPABASE_KEY}, \"{APP_KEY}\"; card {SPACED_CARD} until 12/29; sb-r-auth-token={COOKIE}"
+    );
     vec![
         json!(JWT),
-        json!(format!("Authorization: Bearer {JWT}")),
-        json!(format!("the key is {SUPABASE_KEY}, keep it")),
-        json!(format!("\"{APP_KEY}\"")),
-        json!(url),
-        json!(format!("card {SPACED_CARD} until 12/29")),
+        json!(APP_KEY),
         json!(CARD),
         json!(4_111_111_111_111_111_u64),
-        json!(format!("sb-ref-auth-token={COOKIE}; theme=dark")),
-        json!([JWT, SUPABASE_KEY, [APP_KEY, {"value": CARD}]]),
+        json!(url),
+        json!(sentence),
+        json!([JWT, SUPABASE_KEY, [APP_KEY, {"value": CARD}], names]),
         json!({JWT: 1, SUPABASE_KEY: {APP_KEY: true}}),
-        json!(format!(r#"{{"{JWT}":{{"{APP_KEY}":1}}}}"#)),
         json!(format!("{} {JWT}", "word ".repeat(199))),
+        json!(json!({"raw": named.to_string(), "mode": "on"}).to_string()),
         named,
-        json!(nested),
-        json!(twice),
     ]
 }
 
-/// Every piece of every secret.
-fn pieces() -> HashSet<&'static [u8]> {
-    SECRETS.iter().flat_map(|secret| secret.as_bytes().windows(PIECE)).collect()
+/// The first piece of a secret in what is kept. Every piece holds one of the blocks into which a secret can be cut at
+/// half a piece, and those are found fast.
+fn leaked(kept: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(kept);
+    let mut found = SECRETS.iter().filter(|secret| {
+        let mut blocks = secret.as_bytes().chunks_exact(PIECE / 2);
+        blocks.any(|block| text.contains(core::str::from_utf8(block).expect("ASCII")))
+    });
+    found.find_map(|secret| {
+        let mut pieces = (0..=secret.len() - PIECE).map(|at| &secret[at..at + PIECE]);
+        pieces.find(|piece| text.contains(piece)).map(str::to_owned)
+    })
 }
 
 /// The sources of a rule, and of its pack where the rule has none of its own.
@@ -130,8 +136,10 @@ fn planted(pack: &Pack, rule: &Rule, method: &str, plant: &Value, status: Option
         .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
         .collect();
     let mut request_headers = vec![("user-agent".to_owned(), format!("Mozilla/5.0 {text}"))];
-    let mut response_headers = Vec::new();
-    let mut pointers: Vec<(u8, String)> = Vec::new();
+    let mut response_headers: Vec<(String, String)> = Vec::new();
+    // What a failure is called is read of every answer.
+    response_headers.push(("x-sb-error-code".to_owned(), text.clone()));
+    let mut pointers: Vec<(u8, String)> = vec![(1, "/code".to_owned()), (1, "/error_code".to_owned())];
     for source in sources(pack, rule) {
         match source {
             Source::Request(pointer) => pointers.push((0, pointer)),
@@ -194,7 +202,6 @@ fn planted(pack: &Pack, rule: &Rule, method: &str, plant: &Value, status: Option
 
 /// Pushes every plant through every rule; gives the rules that let something out.
 fn leaks(text: &str) -> BTreeSet<String> {
-    let pieces = pieces();
     let pack = Pack::parse(text).expect("a pack");
     let mut leaks = BTreeSet::new();
     for rule in pack.rules.iter().filter(|rule| rule.level > Level::None) {
@@ -202,12 +209,11 @@ fn leaks(text: &str) -> BTreeSet<String> {
         let method = rule.matches.methods[0].clone();
         let router = Router::compile(vec![Pack { rules: vec![alone], ..pack.clone() }]).expect("routable");
         for (number, plant) in plants().iter().enumerate() {
-            for status in [Some(200), Some(400), Some(401), Some(500), None] {
+            for status in [Some(200), Some(400)] {
                 let seen = planted(&pack, rule, &method, plant, status);
                 let kept = seen.all_that_is_kept(&router);
                 assert!(!kept.is_empty(), "{}/{} was not matched", pack.name, rule.id);
-                if let Some(piece) = kept.windows(PIECE).find(|piece| pieces.contains(piece)) {
-                    let piece = String::from_utf8_lossy(piece);
+                if let Some(piece) = leaked(&kept) {
                     leaks.insert(format!(
                         "{}/{}: plant {number}, status {status:?}: {piece}",
                         pack.name, rule.id
@@ -233,5 +239,5 @@ fn no_rule_of_the_supabase_pack_lets_a_secret_out() {
 fn a_leak_would_be_seen() {
     let kept = Seen::of("POST", "/r", &json!({"note": "x"}), 200, &json!({}))
         .all_that_is_kept(&crate::edge::rule(&json!({"details": {"note": "'canary-basic-auth-pw'"}})));
-    assert!(kept.windows(PIECE).any(|piece| pieces().contains(piece)));
+    assert_eq!(leaked(&kept).as_deref(), Some("canary-basic"));
 }
