@@ -102,17 +102,17 @@ fn mask_queries(text: &str) -> Option<String> {
     while let Some(at) = rest.find('=') {
         let name_start = rest[..at].rfind(|char: char| !(char.is_alphanumeric() || "_-.[]%".contains(char)));
         let name = &rest[name_start.map_or(0, |start| start + next_char_len(rest, start))..at];
-        let value_end = rest[at + 1..]
-            .find(|char: char| char.is_whitespace() || "&#;,\"'<>)".contains(char))
-            .map_or(rest.len(), |end| at + 1 + end);
         let secret = is_secret_name(name) || matches!(name, "code" | "state" | "key" | "sig");
         out.push_str(&rest[..=at]);
-        if secret && value_end > at + 1 {
-            out.push_str("[masked]");
-            rest = &rest[value_end..];
-            changed = true;
-        } else {
-            rest = &rest[at + 1..];
+        rest = &rest[at + 1..];
+        if secret {
+            let end = rest.find(|char: char| char.is_whitespace() || "&#;,\"'<>)".contains(char));
+            let end = end.unwrap_or(rest.len());
+            if end > 0 {
+                out.push_str("[masked]");
+                rest = &rest[end..];
+                changed = true;
+            }
         }
     }
     out.push_str(rest);

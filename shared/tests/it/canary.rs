@@ -154,7 +154,7 @@ fn planted(pack: &Pack, rule: &Rule, method: &str, plant: &Value, status: Option
             _ => {}
         }
     }
-    for changes in &rule.changes {
+    if let Some(changes) = &rule.changes {
         let sides = [(0, &changes.request), (1, &changes.after)];
         for (side, expression) in sides {
             for source in expression.iter().flat_map(Expr::sources) {
