@@ -4,6 +4,7 @@ mod configuration;
 mod crash;
 mod ledger;
 mod own;
+mod policy;
 mod reading;
 mod receiving;
 mod support;

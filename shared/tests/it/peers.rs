@@ -45,6 +45,18 @@ fn kept(seen: &Seen, router: &Router) -> String {
 }
 
 #[test]
+fn c01_a_batch_over_the_limit_is_refused_with_both_numbers() {
+    use shared::batch::{Body, MAX_EVENTS_PER_BATCH};
+    for count in [101_u16, 5_000, u16::MAX] {
+        let mut bytes = count.to_be_bytes().to_vec();
+        bytes.resize(2 + usize::from(count) * 36, 0);
+        let error = Body::parse(&bytes).expect_err("refused").to_string();
+        assert_eq!(error, format!("body announces {count} events, over the limit of {MAX_EVENTS_PER_BATCH}"));
+    }
+    assert_eq!(MAX_EVENTS_PER_BATCH, 100);
+}
+
+#[test]
 fn c03_addresses_are_of_either_family_and_what_is_none_is_not_recorded() {
     for (peer, want) in [
         ("192.0.2.7", Some("192.0.2.7")),

@@ -92,7 +92,7 @@ fn breaches(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut V
             match (schema["properties"].get(name), &schema["additionalProperties"]) {
                 (Some(own), _) => breaches(root, own, member, &at, found),
                 (None, Value::Object(_)) => {
-                    breaches(root, &schema["additionalProperties"], member, &at, found)
+                    breaches(root, &schema["additionalProperties"], member, &at, found);
                 }
                 (None, Value::Bool(false)) => found.push(format!("{at}: there is no such member")),
                 (None, _) => {}

@@ -120,7 +120,7 @@ fn event(event: &Event) -> Value {
         "route": event.request.route,
         "rule": event.request.rule,
         "status": event.request.status,
-        "details": event.details.as_ref().map(|details| details.value()),
+        "details": event.details.as_ref().map(shared::event::JsonText::value),
         "changes": event.changes.as_ref().map(|changes| json!({"quality": changes.quality, "fields": changes.fields.value()})),
         "compliance": event.compliance,
         "echo": event.echo,
