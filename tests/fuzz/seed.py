@@ -23,4 +23,9 @@ seed("tile_path", [b"tile/0/x001/x234/067", b"tile/entries/000.p/255", b"tile/63
 exchange = {"label": "l", "n": 1, "name": "n", "at": "2026-11-23T03:21:56.964Z", "ms": 41,
             "request": {"method": "POST", "url": "/", "headers": [["host", "h"]], "body": "{}"},
             "response": {"status": 200, "headers": [], "body": None}}
-seed("recording", [json.dumps(exchange).encode() + b"\n\n" + json.dumps(exchange).encode()])
+archive = {"log": {"version": "1.2", "entries": [
+    {"startedDateTime": "2026-11-23T03:21:56.964Z", "time": 41.5,
+     "request": {"method": "POST", "url": "https://h/p?q=1", "headers": [{"name": "host", "value": "h"}], "bodySize": 3,
+                 "postData": {"mimeType": "application/x-www-form-urlencoded", "params": [{"name": "a", "value": "b"}]}},
+     "response": {"status": 200, "headers": [], "content": {"size": 2, "text": "e30=", "encoding": "base64"}}}]}}
+seed("recording", [json.dumps(exchange).encode() + b"\n\n" + json.dumps(exchange).encode(), json.dumps(archive).encode()])

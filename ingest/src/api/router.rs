@@ -13,7 +13,9 @@ use shared::problem::Problem;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
-use super::{Answer, Shared, State, batches, coverage, events, health, inbox, log, policy, quarantine, writes};
+use super::{
+    Answer, Shared, State, batches, coverage, events, health, inbox, log, policy, quarantine, writes,
+};
 
 /// The routes over a state.
 pub fn router(state: Arc<State>) -> Router {

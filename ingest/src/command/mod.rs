@@ -44,41 +44,9 @@ enum Command {
     /// Keys of producers.
     #[command(subcommand)]
     Signer(SignerCommand),
-    /// Rule packs.
+    /// Packs of rules, on traffic that was recorded.
     #[command(subcommand)]
-    Policy(PolicyCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Checks packs and prints them as a signed policy.
-    Sign {
-        /// The file of the private key.
-        #[arg(long)]
-        key_file: PathBuf,
-        /// Whose policy it is.
-        #[arg(long)]
-        tenant: TenantId,
-        /// Its version, above every one there was.
-        #[arg(long)]
-        version: u64,
-        /// The packs' files.
-        #[arg(required = true)]
-        packs: Vec<PathBuf>,
-    },
-    /// Keys that sign policies offline.
-    #[command(subcommand)]
-    Key(PolicyKeyCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyKeyCommand {
-    /// Makes a key pair: prints the private key, once, and on stderr what the configuration needs.
-    New {
-        /// The key's name, such as acme/policy.
-        #[arg(long, value_parser = key_name)]
-        name: KeyName,
-    },
+    Policy(policy::PolicyCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -174,21 +142,25 @@ impl CommandError {
 /// # Errors
 /// [`CommandError`] in one line.
 pub async fn run(cli: Cli) -> Result<(), CommandError> {
-    let config = Config::load(cli.config.as_deref(), &Environment::of_process())?;
+    // Policies are tried where there is no backend, and so no configuration of one.
+    let config = || Config::load(cli.config.as_deref(), &Environment::of_process());
     match cli.command {
-        Command::Serve => serve(config).await,
-        Command::CheckConfig => print("configuration: ok"),
+        Command::Serve => serve(config()?).await,
+        Command::CheckConfig => {
+            config()?;
+            print("configuration: ok")
+        }
         Command::Migrate => {
-            let database = Database::open(&config, Neighbour::Join).await?;
+            let database = Database::open(&config()?, Neighbour::Join).await?;
             let oldest =
                 crate::store::partitions::ensure(&database.store, Clock::system().now().to_utc()).await;
             database.close().await;
             oldest?;
             print("schema: up to date")
         }
-        Command::ApiKey(command) => keys::api_key(&config, command).await,
-        Command::Signer(command) => keys::signer(&config, command).await,
-        Command::Policy(command) => policy::run(&config, command),
+        Command::ApiKey(command) => keys::api_key(&config()?, command).await,
+        Command::Signer(command) => keys::signer(&config()?, command).await,
+        Command::Policy(command) => policy::run(command),
     }
 }
 

@@ -1,101 +1,148 @@
-//! Policies signed where the key is, away from any server.
+//! `edgetrail policy`: what packs of rules make of traffic, before anybody relies on them.
+//!
+//! Nothing here needs a database, a Worker or a configuration. The packs that are compiled into the Worker are those of
+//! this build too.
 
-use std::path::Path;
+mod draft;
+mod packs;
+mod report;
+mod sign;
+mod trial;
 
-use ed25519_dalek::SigningKey;
-use serde_json::{Value, json};
-use shared::event::TenantId;
-use shared::note::{KeyName, SignerKey, VerifierKey};
-use shared::policy::Pack;
-use shared::policy::served::{self, Bounds, Document, MAX_VERSION, Served};
+use std::path::{Path, PathBuf};
 
-use super::{CommandError, PolicyCommand, PolicyKeyCommand, print};
-use crate::clock::random;
-use crate::config::Config;
-use crate::ledger::key::LogKey;
+use clap::{Args, Subcommand, ValueEnum};
 
-pub(super) fn run(config: &Config, command: PolicyCommand) -> Result<(), CommandError> {
+use super::{CommandError, print};
+use packs::PackFile;
+use trial::{Options, Trial};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Prints the events that a recording would give.
+    Try(TryArguments),
+    /// Reads and checks packs, and prints what is wrong with its place.
+    Check {
+        /// Packs of rules.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Checks packs and prints them as a signed policy.
+    Sign(sign::SignArguments),
+    /// Keys that sign policies offline.
+    #[command(subcommand)]
+    Key(sign::PolicyKeyCommand),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TryArguments {
+    /// A recording: HAR, or one exchange a line.
+    file: PathBuf,
+    /// A pack: it replaces the compiled-in one of its name, or comes before the one that it extends, or before all.
+    #[arg(long = "pack")]
+    packs: Vec<PathBuf>,
+    /// Whose rules apply.
+    #[arg(long, default_value = "auto")]
+    mount: MountChoice,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    /// Looks at metadata only, and proposes rules for what no rule names.
+    #[arg(long)]
+    shadow: bool,
+}
+
+/// Which packs stand in front of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MountChoice {
+    /// By the path: Supabase's services have prefixes of their own, such as /rest/v1.
+    Auto,
+    /// The application's.
+    App,
+    /// Supabase's.
+    Supabase,
+    /// None but those given by --pack.
+    Own,
+}
+
+pub(super) fn run(command: PolicyCommand) -> Result<(), CommandError> {
     match command {
-        PolicyCommand::Key(PolicyKeyCommand::New { name }) => new_key(name),
-        PolicyCommand::Sign { key_file, tenant, version, packs } => {
-            let bounds = Bounds { compiled_in: None, allow_closed: config.policy.allow_closed };
-            let note = sign(&key_file, tenant, version, &packs, bounds)?;
-            print(note.trim_end_matches('\n'))
+        PolicyCommand::Try(arguments) => attempt(&arguments),
+        PolicyCommand::Check { files } => check(&files),
+        PolicyCommand::Sign(arguments) => sign::print_signed(arguments),
+        PolicyCommand::Key(command) => sign::keys(command),
+    }
+}
+
+fn attempt(arguments: &TryArguments) -> Result<(), CommandError> {
+    let text = read(&arguments.file)?;
+    let recording = shared::recording::parse_any(&text).map_err(|error| refused(&arguments.file, &error))?;
+    let own = arguments
+        .packs
+        .iter()
+        .map(|path| PackFile::parse(&read(path)?).map_err(|flaw| refused(path, &flaw)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = Options { mount: arguments.mount, shadow: arguments.shadow };
+    let trial = Trial::run(&recording, own, options).map_err(CommandError::Usage)?;
+    if arguments.json { print(&report::json(&trial)) } else { print(&report::text(&trial)) }
+}
+
+fn check(files: &[PathBuf]) -> Result<(), CommandError> {
+    let mut wrong = 0;
+    for path in files {
+        let pack = read(path).and_then(|text| PackFile::parse(&text).map_err(|flaw| refused(path, &flaw)));
+        match pack {
+            Ok(pack) => print(&format!("{}: ok, {} rules", path.display(), pack.0.rules.len()))?,
+            Err(refused) => {
+                wrong += 1;
+                print(&refused.to_string())?;
+            }
         }
     }
-}
-
-/// The private half goes to stdout, for a file; the public one to stderr, for the configuration.
-fn new_key(name: KeyName) -> Result<(), CommandError> {
-    let pair = SigningKey::from_bytes(&random());
-    let public = VerifierKey { name, public: pair.verifying_key().to_bytes() };
-    let private = SignerKey { name: public.name.clone(), id: public.id(), seed: pair.to_bytes() };
-    print(&private.reveal())?;
-    eprintln!("edgetrail: verifier {public}");
-    Ok(())
-}
-
-fn sign(
-    key_file: &Path,
-    tenant: TenantId,
-    version: u64,
-    packs: &[std::path::PathBuf],
-    bounds: Bounds<'_>,
-) -> Result<String, CommandError> {
-    if !(1..=MAX_VERSION).contains(&version) {
-        return Err(CommandError::Usage(format!("--version is not 1 to {MAX_VERSION}")));
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(CommandError::Usage(format!("{wrong} of {} packs cannot be used", files.len()))),
     }
-    let in_file = |path: &Path, reason: &dyn std::fmt::Display| {
-        CommandError::Usage(format!("{}: {reason}", path.display()))
-    };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| in_file(path, &error));
-    let key: SignerKey = read(key_file)?.parse().map_err(|error| in_file(key_file, &error))?;
-    let mut documents = Vec::with_capacity(packs.len());
-    for path in packs {
-        let text = read(path)?;
-        // Each by itself first, so that an error names the file and its own line.
-        Pack::parse(&text).map_err(|error| in_file(path, &error))?;
-        documents.push(serde_json::from_str::<Value>(&text).map_err(|error| in_file(path, &error))?);
-    }
-    let refused = |error: served::ServedError| CommandError::Usage(error.to_string());
-    let document = Document::parse(&json!({"packs": documents}).to_string()).map_err(refused)?;
-    served::check(&document, bounds).map_err(refused)?;
-    let text = Served { tenant, version, document }.to_string();
-    Ok(LogKey::from_seed(&key.seed).sign_note(&text, &key.name))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn read(path: &Path) -> Result<String, CommandError> {
+    let bytes = std::fs::read(path).map_err(|error| refused(path, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let upto = error.utf8_error().valid_up_to();
+        refused(path, &format_args!("it is not UTF-8 text: byte {}", upto + 1))
+    })
+}
 
-    #[test]
-    fn what_is_signed_verifies_and_what_is_refused_names_its_file() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).expect("written");
-            path
-        };
-        let name = KeyName::try_from("acme/policy".to_owned()).expect("a name");
-        let pair = SigningKey::from_bytes(&[7; 32]);
-        let public = VerifierKey { name: name.clone(), public: pair.verifying_key().to_bytes() };
-        let key = SignerKey { name, id: public.id(), seed: [7; 32] };
-        let key = write("key", &key.reveal());
-        let rule = json!({"id": "x", "match": {"method": "POST", "path": "/x"}, "level": "full", "action": "X",
-            "severity": "info", "entity": {"type": "x"}});
-        let pack = json!({"name": "app", "version": 1, "rules": [rule]}).to_string();
-        let pack = write("app.json", &pack);
-        let tenant: TenantId = "acme".parse().expect("a slug");
-        let note = sign(&key, tenant.clone(), 3, &[pack], Bounds::default()).expect("signed");
-        let read = shared::note::Note::parse(note.as_bytes()).expect("a note");
-        assert_eq!(read.text().parse::<Served>().expect("a policy").version, 3);
-        let signature = &read.signatures()[0];
-        assert_eq!((signature.key_id, signature.bytes.len()), (public.id(), 64));
+/// `file:line:column: reason`, as compilers write it.
+fn refused(path: &Path, reason: &dyn Placed) -> CommandError {
+    CommandError::Usage(format!("{}:{}", path.display(), reason.placed()))
+}
 
-        let broken = write("broken.json", "{\"name\":\"app\",\n\"versoin\":1}");
-        let error =
-            sign(&key, tenant.clone(), 3, &[broken], Bounds::default()).expect_err("refused").to_string();
-        assert!(error.contains("broken.json: line 2, column"), "{error}");
-        assert!(sign(&key, tenant, 0, &[], Bounds::default()).is_err());
+/// What is wrong with a file, with its place where it has one.
+trait Placed {
+    fn placed(&self) -> String;
+}
+
+impl Placed for packs::Flaw {
+    fn placed(&self) -> String {
+        format!("{}:{}: {}", self.line, self.column, self.reason)
+    }
+}
+
+impl Placed for shared::recording::RecordingError {
+    fn placed(&self) -> String {
+        format!("{}:{}: {}", self.line, self.column, self.reason)
+    }
+}
+
+impl Placed for std::io::Error {
+    fn placed(&self) -> String {
+        format!(" {self}")
+    }
+}
+
+impl Placed for std::fmt::Arguments<'_> {
+    fn placed(&self) -> String {
+        format!(" {self}")
     }
 }

@@ -10,4 +10,5 @@ mod policy;
 mod reading;
 mod receiving;
 mod support;
+mod trial;
 mod witness;

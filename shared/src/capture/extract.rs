@@ -65,6 +65,7 @@ pub(super) fn reason(rule: &OutcomeRule, outcome: Outcome, reading: &Reading<'_>
 fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        && redact::scrub(text) == text
 }
 
 pub(super) fn entity(rule: &EntityRule, reading: &Reading<'_>) -> Entity {

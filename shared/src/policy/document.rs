@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::Expr;
 use super::pack::{
-    ActionRule, ActsForRule, BeforeRule, ChangeRule, EntityRule, FailMode, FailureRule, Level, MatchRule,
-    OutcomeRule, Pack, Rule, SeverityRule, SystemActor,
+    ActionRule, ActsForRule, BeforeRule, ChangeRule, EntityRule, FailMode, FailureRule, Flaw, Level,
+    MatchRule, OutcomeRule, Pack, Rule, SeverityRule, SystemActor,
 };
 use crate::event::{Action, ComplianceFlag, Severity};
 
@@ -83,13 +83,13 @@ const CAPTURE: usize = 128 * 1024;
 
 impl PackDocument {
     /// The pack with every member in its place; the error names the rule.
-    pub(super) fn resolve(self) -> Result<Pack, (String, String)> {
+    pub(super) fn resolve(self) -> Result<Pack, (String, Flaw)> {
         let Self { name, version, extends, claimed_user, defaults, lists, rules } = self;
         let rules = rules
             .into_iter()
             .map(|rule| {
                 let id = rule.id.clone();
-                rule.resolve(&defaults, &lists).map_err(|reason| (id, reason))
+                rule.resolve(&defaults, &lists).map_err(|flaw| (id, flaw))
             })
             .collect::<Result<_, _>>()?;
         Ok(Pack { name, version, extends, claimed_user, rules })
@@ -97,16 +97,16 @@ impl PackDocument {
 }
 
 impl RuleDocument {
-    fn resolve(self, defaults: &Defaults, lists: &BTreeMap<String, Vec<String>>) -> Result<Rule, String> {
+    fn resolve(self, defaults: &Defaults, lists: &BTreeMap<String, Vec<String>>) -> Result<Rule, Flaw> {
         let changes = match self.changes {
             Some(changes) => Some(ChangeRule {
-                fields: expanded(changes.fields, lists)?,
-                ignore: expanded(changes.ignore, lists)?,
+                fields: expanded(changes.fields, lists).map_err(|reason| ("/changes/fields", reason))?,
+                ignore: expanded(changes.ignore, lists).map_err(|reason| ("/changes/ignore", reason))?,
                 ..changes
             }),
             None => None,
         };
-        let level = self.level.or(defaults.level).ok_or("it has no level")?;
+        let level = self.level.or(defaults.level).ok_or_else(|| ("", "it has no level".to_owned()))?;
         // What is not audited needs no details, and none of its sources.
         let mut details = if level == Level::None { BTreeMap::new() } else { defaults.details.clone() };
         details.extend(self.details);
@@ -118,7 +118,10 @@ impl RuleDocument {
             capture_bytes: self.capture_bytes.unwrap_or(CAPTURE),
             action: self.action,
             actions: self.actions,
-            severity: self.severity.or(defaults.severity).ok_or("it has no severity")?,
+            severity: self
+                .severity
+                .or(defaults.severity)
+                .ok_or_else(|| ("", "it has no severity".to_owned()))?,
             severities: self.severities,
             on_failure: self.on_failure.or_else(|| defaults.on_failure.clone()),
             compliance: self.compliance.or_else(|| defaults.compliance.clone()).unwrap_or_default(),

@@ -34,6 +34,13 @@ pub struct ExprError {
     reason: String,
 }
 
+impl ExprError {
+    /// The byte of the expression that is wrong, from 1.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+}
+
 /// Nesting that is accepted.
 const MAX_DEPTH: usize = 8;
 

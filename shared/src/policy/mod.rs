@@ -8,6 +8,7 @@ mod document;
 mod expression;
 mod function;
 mod pack;
+mod place;
 mod route;
 mod router;
 pub mod served;

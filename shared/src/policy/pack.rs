@@ -29,9 +29,36 @@ pub enum PackError {
     Rule {
         /// The rule's id.
         rule: String,
+        /// The rule's member that it is about, as a JSON pointer.
+        member: &'static str,
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl PackError {
+    /// The line and column, both from 1, of what is wrong in the pack's text.
+    pub fn place(&self, text: &str) -> (usize, usize) {
+        super::place::of(text, self)
+    }
+
+    /// What is wrong, without its place.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Document { line, column, reason } => {
+                let place = format!(" at line {line} column {column}");
+                reason.strip_suffix(&place).unwrap_or(reason).to_owned()
+            }
+            Self::Rule { .. } | Self::Empty => self.to_string(),
+        }
+    }
+}
+
+/// The rule's member that is wrong, and why.
+pub(super) type Flaw = (&'static str, String);
+
+fn flaw(member: &'static str, reason: impl Into<String>) -> Result<(), Flaw> {
+    Err((member, reason.into()))
 }
 
 /// How much of an exchange a rule may look at.
@@ -409,20 +436,20 @@ impl Rule {
     }
 
     /// What is read before the request must be one harmless GET.
-    fn check_before(&self) -> Result<(), String> {
+    fn check_before(&self) -> Result<(), Flaw> {
         match &self.before {
             Some(BeforeRule::Table { table, filters, select }) => {
                 let named = [table].into_iter().chain(filters.keys()).chain(select);
                 if let Some(name) = named.into_iter().find(|name| !is_column(name)) {
-                    return Err(format!("before: {name:?} is not a table or column"));
+                    return flaw("/before", format!("before: {name:?} is not a table or column"));
                 }
                 if filters.is_empty() || select.is_empty() {
-                    return Err("before: filters and select name at least one column each".to_owned());
+                    return flaw("/before", "before: filters and select name at least one column each");
                 }
                 Ok(())
             }
             Some(BeforeRule::Get { get, .. }) if !is_plain_path(get) => {
-                Err(format!("before.get {get:?} is not a plain path"))
+                flaw("/before/get", format!("before.get {get:?} is not a plain path"))
             }
             _ => Ok(()),
         }
@@ -453,41 +480,55 @@ impl Pack {
             column: error.column(),
             reason: error.to_string(),
         })?;
-        let pack = document.resolve().map_err(|(rule, reason)| PackError::Rule { rule, reason })?;
+        let pack = document.resolve().map_err(|(rule, (member, reason))| PackError::Rule {
+            rule,
+            member,
+            reason,
+        })?;
         if pack.rules.is_empty() {
             return Err(PackError::Empty);
         }
         for (at, rule) in pack.rules.iter().enumerate() {
-            pack.check(rule, at).map_err(|reason| PackError::Rule { rule: rule.id.clone(), reason })?;
+            pack.check(rule, at).map_err(|(member, reason)| PackError::Rule {
+                rule: rule.id.clone(),
+                member,
+                reason,
+            })?;
         }
         Ok(pack)
     }
 
-    fn check(&self, rule: &Rule, at: usize) -> Result<(), String> {
+    fn check(&self, rule: &Rule, at: usize) -> Result<(), Flaw> {
         if self.rules[..at].iter().any(|other| other.id == rule.id) {
-            return Err("another rule has the same id".to_owned());
+            return flaw("/id", "another rule has the same id");
         }
         if rule.id.len() + self.name.len() > 120 {
-            return Err("its id is over 120 bytes with the pack's name".to_owned());
+            return flaw("/id", "its id is over 120 bytes with the pack's name");
         }
         let methods = &rule.matches.methods;
         if methods.is_empty() {
-            return Err("it names no method".to_owned());
+            return flaw("/match/method", "it names no method");
         }
         let capitals =
             |method: &&String| method.is_empty() || method.bytes().any(|byte| !byte.is_ascii_uppercase());
         if let Some(method) = methods.iter().find(capitals) {
-            return Err(format!("method {method:?} is not in capitals"));
+            return flaw("/match/method", format!("method {method:?} is not in capitals"));
         }
         rule.check_before()?;
         if !rule.matches.path.starts_with('/') || rule.matches.path.len() > 300 {
-            return Err(format!("path {:?} does not begin with '/' or is over 300 bytes", rule.matches.path));
+            return flaw(
+                "/match/path",
+                format!("path {:?} does not begin with '/' or is over 300 bytes", rule.matches.path),
+            );
         }
         if rule.capture_bytes > MAX_CAPTURE {
-            return Err(format!("it captures {} bytes, over the limit of {MAX_CAPTURE}", rule.capture_bytes));
+            return flaw(
+                "/capture_bytes",
+                format!("it captures {} bytes, over the limit of {MAX_CAPTURE}", rule.capture_bytes),
+            );
         }
         if rule.compliance.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Err("its compliance flags are not sorted or repeat".to_owned());
+            return flaw("/compliance", "its compliance flags are not sorted or repeat");
         }
         Ok(())
     }

@@ -14,6 +14,13 @@ pub struct RouterError {
     reason: String,
 }
 
+impl RouterError {
+    /// The path template that is wrong.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
 /// How the exchanges of one route and method are captured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Plan {

@@ -131,7 +131,7 @@ impl Document {
                     let reason = without_place(&reason).to_owned();
                     ServedError { rule: None, line: first + line - 1, column, reason }
                 }
-                PackError::Rule { rule, reason } => {
+                PackError::Rule { rule, reason, .. } => {
                     at(text, rule_place(text, place, &rule), Some(rule), reason)
                 }
             })?;

@@ -21,6 +21,9 @@ const MAX_TEXT_CHARS: usize = 1_000;
 /// Nesting that is kept; what is deeper is masked whole.
 const MAX_DEPTH: usize = 16;
 
+/// Bytes of a member's name that are kept.
+const MAX_NAME_LEN: usize = 200;
+
 /// Items of one array or members of one object that are kept.
 const MAX_ITEMS: usize = 100;
 
@@ -36,7 +39,13 @@ pub(crate) fn masks(name: &str, value: &Value) -> bool {
 
 /// A text as it may leave the edge: secrets masked, control characters gone, shortened to `max_bytes`.
 pub fn text(text: &str, max_bytes: usize) -> String {
-    shorten_bytes(&clean(&scrub(text)), max_bytes)
+    shorten_bytes(&clean(&scrub(head(text, 4 * max_bytes))), max_bytes)
+}
+
+/// The beginning that is looked at: what is cut off here is cut off in the end anyway, and a secret that reaches over
+/// the cut is masked up to it. Without it a hostile text would cost more than its event is worth.
+fn head(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// The text without control characters (a store cannot hold NUL), as it is otherwise.
@@ -72,6 +81,9 @@ fn redact(name: &str, value: &Value, depth: usize) -> Value {
         }
         Value::Object(members) if depth < MAX_DEPTH => Value::Object(redact_members(members, depth)),
         Value::Array(_) | Value::Object(_) => Value::String(MASK.to_owned()),
+        Value::Number(number) if shapes::is_card(&number.to_string()) => {
+            Value::String("[masked:card]".to_owned())
+        }
         scalar => scalar.clone(),
     }
 }
@@ -80,7 +92,7 @@ fn redact_members(members: &Map<String, Value>, depth: usize) -> Map<String, Val
     let mut kept: Map<String, Value> = members
         .iter()
         .take(MAX_ITEMS)
-        .map(|(name, value)| (shorten_bytes(&clean(&scrub(name)), 200), redact(name, value, depth + 1)))
+        .map(|(name, value)| (self::text(name, MAX_NAME_LEN), redact(name, value, depth + 1)))
         .collect();
     if members.len() > MAX_ITEMS {
         kept.insert("…".to_owned(), Value::String(format!("{} more", members.len() - MAX_ITEMS)));

@@ -39,12 +39,42 @@ const MIN_RANDOM_LEN: usize = 24;
 /// Bits for each character from which a mixed string counts as random. English words stay below 3.6 at this length.
 const MIN_RANDOM_BITS: f64 = 3.9;
 
-/// The text with everything secret-shaped masked.
+/// Layers of percent-encoding that are seen through.
+const MAX_LAYERS: usize = 3;
+
+/// The text with everything secret-shaped masked; where a secret hides behind percent-encoding, the decoded text.
 pub fn scrub(text: &str) -> Cow<'_, str> {
+    let mut scrubbed = scrub_layer(text);
+    for _ in 0..MAX_LAYERS {
+        let Some(decoded) = percent_decoded(&scrubbed) else { break };
+        match scrub_layer(&decoded) {
+            Cow::Owned(masked) => scrubbed = Cow::Owned(masked),
+            // Another layer may follow, which only shows once this one is undone.
+            Cow::Borrowed(plain) => match percent_decoded(plain).as_deref().map(scrub_layer) {
+                Some(Cow::Owned(masked)) => scrubbed = Cow::Owned(masked),
+                _ => break,
+            },
+        }
+    }
+    scrubbed
+}
+
+/// The text without its escapes; none if it has none.
+fn percent_decoded(text: &str) -> Option<String> {
+    text.contains('%').then(|| crate::identity::percent_decode(text)).and_then(|bytes| {
+        let decoded = String::from_utf8_lossy(&bytes).into_owned();
+        (decoded != text).then_some(decoded)
+    })
+}
+
+fn scrub_layer(text: &str) -> Cow<'_, str> {
     let mut masked = Cow::Borrowed(text);
     if text.contains("://") || text.contains('=') {
         masked = replace(masked, mask_queries);
         masked = replace(masked, mask_userinfo);
+    }
+    if text.contains(['"', '\'']) {
+        masked = replace(masked, mask_quoted);
     }
     if text.contains("data:") {
         masked = replace(masked, mask_data_urls);
@@ -72,17 +102,17 @@ fn mask_queries(text: &str) -> Option<String> {
     while let Some(at) = rest.find('=') {
         let name_start = rest[..at].rfind(|char: char| !(char.is_alphanumeric() || "_-.[]%".contains(char)));
         let name = &rest[name_start.map_or(0, |start| start + next_char_len(rest, start))..at];
-        let value_end = rest[at + 1..]
-            .find(|char: char| char.is_whitespace() || "&#;,\"'<>)".contains(char))
-            .map_or(rest.len(), |end| at + 1 + end);
         let secret = is_secret_name(name) || matches!(name, "code" | "state" | "key" | "sig");
         out.push_str(&rest[..=at]);
-        if secret && value_end > at + 1 {
-            out.push_str("[masked]");
-            rest = &rest[value_end..];
-            changed = true;
-        } else {
-            rest = &rest[at + 1..];
+        rest = &rest[at + 1..];
+        if secret {
+            let end = rest.find(|char: char| char.is_whitespace() || "&#;,\"'<>)".contains(char));
+            let end = end.unwrap_or(rest.len());
+            if end > 0 {
+                out.push_str("[masked]");
+                rest = &rest[end..];
+                changed = true;
+            }
         }
     }
     out.push_str(rest);
@@ -115,6 +145,46 @@ fn mask_userinfo(text: &str) -> Option<String> {
     }
     out.push_str(rest);
     changed.then_some(out)
+}
+
+/// A quoted value after a secret name: `"password": "…"` in the middle of a text, also with its quotes escaped, and
+/// `PASSWORD '…'` as in SQL.
+fn mask_quoted(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    let mut changed = false;
+    while let Some(quote) = text[done..].find(['"', '\'']).map(|found| done + found) {
+        // The quote with the backslashes before it: the same closes the value.
+        let open = text[..quote].trim_end_matches('\\').len();
+        let delimiter = &text[open..=quote];
+        out.push_str(&text[done..=quote]);
+        done = quote + 1;
+        if name_before(&text[..open]).is_some_and(is_secret_name) {
+            let end = text[done..].find(delimiter).map_or(text.len(), |found| done + found);
+            if end > done {
+                out.push_str("[masked]");
+                changed |= &text[done..end] != "[masked]";
+            }
+            // What closes the value opens none.
+            done = text.len().min(end + delimiter.len());
+            out.push_str(&text[end..done]);
+        }
+    }
+    out.push_str(&text[done..]);
+    changed.then_some(out)
+}
+
+/// The name that ends a text: before a colon, with or without quotes of its own, or before spaces alone.
+fn name_before(text: &str) -> Option<&str> {
+    let spaced = text.trim_end();
+    let text = match spaced.strip_suffix(':') {
+        Some(name) => name.trim_end().trim_end_matches(['"', '\'', '\\']),
+        None if spaced.len() < text.len() => spaced,
+        None => return None,
+    };
+    let start = text.rfind(|char: char| !(char.is_alphanumeric() || "_-".contains(char)));
+    let name = &text[start.map_or(0, |start| start + next_char_len(text, start))..];
+    (!name.is_empty()).then_some(name)
 }
 
 fn mask_data_urls(text: &str) -> Option<String> {
@@ -235,11 +305,16 @@ fn mask_cards(text: &str) -> Option<String> {
             rest[..start].chars().next_back().is_some_and(|char| char.is_alphanumeric() || char == '-');
         let followed = rest[run..].chars().next().is_some_and(char::is_alphanumeric);
         out.push_str(&rest[..start]);
-        if !preceded && !followed && is_card(&rest[start..run]) {
-            out.push_str("[masked:card]");
-            changed = true;
-        } else {
-            out.push_str(&rest[start..run]);
+        let digits = &rest[start..run];
+        match card_within(digits).filter(|_| !preceded && !followed) {
+            Some((from, to)) => {
+                out.push_str(&digits[..from]);
+                out.push_str("[masked:card]");
+                rest = &rest[start + to..];
+                changed = true;
+                continue;
+            }
+            None => out.push_str(digits),
         }
         rest = &rest[run..];
     }
@@ -247,7 +322,27 @@ fn mask_cards(text: &str) -> Option<String> {
     changed.then_some(out)
 }
 
-fn is_card(run: &str) -> bool {
+/// Where in a run of digits, spaces and dashes a card number is: some groups of it, or all.
+fn card_within(run: &str) -> Option<(usize, usize)> {
+    let ends = |from: usize| {
+        let groups = run[from..].split_inclusive([' ', '-']);
+        groups.scan(from, |at, group| {
+            *at += group.len();
+            Some(*at)
+        })
+    };
+    core::iter::once(0).chain(ends(0)).filter(|from| *from < run.len()).find_map(|from| {
+        let within = |to: &usize| run[from..*to].len() <= MAX_CARD_LEN;
+        let longest = ends(from).take_while(within).filter(|to| is_card(&run[from..*to])).last()?;
+        Some((from, from + run[from..longest].trim_end_matches([' ', '-']).len()))
+    })
+}
+
+/// Nineteen digits with a space or dash after each.
+const MAX_CARD_LEN: usize = 38;
+
+/// Whether a text, or a number written out, is a card's number.
+pub(super) fn is_card(run: &str) -> bool {
     let digits: Vec<u32> = run.chars().filter_map(|char| char.to_digit(10)).collect();
     // Issuer numbers begin with 2 to 6; times in milliseconds begin with 1.
     let issued = digits.first().is_some_and(|first| (2..=6).contains(first));
@@ -287,6 +382,15 @@ mod tests {
             ("card 4111 1111 1111 1111 please", "card [masked:card] please"),
             ("Zk3v9QpX7rT1wLm8Yb2Ns6Hc4Jd0Fg5A", "[masked:random]"),
             ("see data:application/pdf;base64,JVBERi0x end", "see [masked:data-url] end"),
+            ("Mozilla/5.0 4111 1111 1111 1111-12", "Mozilla/5.0 [masked:card]-12"),
+            (
+                r#"bad body: {"password":"hunter2","mode":"on"}"#,
+                r#"bad body: {"password":"[masked]","mode":"on"}"#,
+            ),
+            (r#"{"raw":"{\"api_key\": \"short\"}"#, r#"{"raw":"{\"api_key\": \"[masked]\"}"#),
+            ("ALTER ROLE bob PASSWORD 'hunter2' VALID", "ALTER ROLE bob PASSWORD '[masked]' VALID"),
+            ("https%3A%2F%2Fbob%3Ahunter2%40db%2Fx", "https://[masked]@db/x"),
+            ("a%2520b%3Fx%3D1%26token%3Dabc", "a b?x=1&token=[masked]"),
             ("-----BEGIN PRIVATE KEY-----\nMIIB", "[masked:pem]"),
         ] {
             assert_eq!(scrub(text), want);
@@ -306,6 +410,8 @@ mod tests {
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
             "basic plan for everyone",
             "Order 1234567890123 shipped",
+            "the password isn't right, and 'it' is \"new\"",
+            "100%25 of /a%20b",
             "internationalization-of-user-preferences",
         ] {
             assert_eq!(scrub(text), text);

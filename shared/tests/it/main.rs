@@ -5,13 +5,19 @@
 
 mod arbitrary;
 mod batch;
+mod canary;
 mod checkpoint;
+mod edge;
 mod event;
+mod hostile;
 mod leaf;
 mod note;
+mod packs;
+mod peers;
 mod problem;
 mod recorded;
 mod recording;
+mod schema;
 mod supabase;
 mod tile;
 mod tree;

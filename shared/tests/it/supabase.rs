@@ -26,8 +26,9 @@ fn exchange(method: &str, url: &str, request: Value, status: u16, response: Valu
             url: url.to_owned(),
             headers: vec![(BROWSER.0.to_owned(), BROWSER.1.to_owned())],
             body: body(request),
+            cut: false,
         },
-        response: RecordedResponse { status, headers: Vec::new(), body: body(response) },
+        response: RecordedResponse { status, headers: Vec::new(), body: body(response), cut: false },
     }
 }
 

@@ -39,7 +39,8 @@ fn read_as_every_text(text: &str) {
     }
     let _ = text.parse::<SignerKey>();
     let _ = text.parse::<Checkpoint>();
-    let _ = recording::parse(text);
+    let _ = recording::parse_any(text);
+    let _ = recording::parse_any(&format!("{{\"log\":{text}"));
 }
 
 /// Pinned inputs of every kind, as a start for damage.
@@ -59,6 +60,7 @@ fn pinned() -> Vec<Vec<u8>> {
         b"tile/0/x001/x234/067.p/3".to_vec(),
         b"origin\n12\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".to_vec(),
         br#"{"label":"l","n":1,"at":"","request":{"method":"","url":"","headers":[]},"response":{"status":1,"headers":[]}}"#.to_vec(),
+        br#"{"log":{"entries":[{"time":1e9,"request":{"method":"","url":"http://h/?q","headers":[{"name":"a","value":"b"}],"postData":{"params":[{"name":"n","value":"v"}]}},"response":{"status":1e3,"content":{"text":"YQ==","encoding":"base64"}}}]}}"#.to_vec(),
     ]
 }
 
@@ -84,7 +86,7 @@ proptest! {
 
     #[test]
     fn damaged_inputs_are_read_without_a_panic(
-        which in 0..10_usize, damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        which in 0..11_usize, damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let mut bytes = pinned().swap_remove(which);
         for (at, to) in damage {

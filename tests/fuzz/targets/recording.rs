@@ -1,10 +1,10 @@
-//! A recording as a user hands it to the tests.
+//! A recording as a user hands it to the command line: lines, or a browser's archive.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::recording::{Exchange, parse};
+use shared::recording::{Exchange, parse_any};
 
-fuzz_target!(|text: &str| match parse(text) {
+fuzz_target!(|text: &str| match parse_any(text) {
     Ok(exchanges) => {
         for exchange in exchanges {
             let line = serde_json::to_string(&exchange).expect("texts and numbers are JSON");
@@ -14,6 +14,7 @@ fuzz_target!(|text: &str| match parse(text) {
         }
     }
     Err(error) => {
-        assert!((1..=text.lines().count()).contains(&error.line));
+        assert!((1..=text.split('\n').count()).contains(&error.line));
+        assert!(error.column >= 1);
     }
 });
