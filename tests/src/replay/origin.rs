@@ -3,6 +3,9 @@
 //! A request is matched by method, URL and body, in the recorded order: the next exchange that was not used yet wins,
 //! and the last used one answers again when all are used. It looks at no header, since whatever stands in front may
 //! add some. What was never recorded gets 501 and is remembered.
+//!
+//! The Worker reads old sides by GET requests of its own. They are no part of the recording: they get the answer
+//! that was given last, use nothing up, and are not remembered.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +19,9 @@ use serde_json::Value;
 use shared::recording::Exchange;
 
 use crate::wire::{Answer, Server, end_to_end, latin1};
+
+/// What the Worker calls itself where it reads an old side.
+const READER: &str = "edgetrail";
 
 /// The most of a request body that is read: 32 MB, far over any recorded one.
 const MAX_BODY: usize = 32 << 20;
@@ -84,6 +90,18 @@ impl Recording {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The exchange that answered such a request without a body last.
+    fn last_used(&self, method: &str, url: &str) -> Option<&Exchange> {
+        let log = self.log();
+        let used = self.exchanges.iter().zip(&log.used).rev().filter(|(_, used)| **used);
+        used.map(|(exchange, _)| exchange).find(|exchange| {
+            let request = &exchange.request;
+            request.method == method
+                && request.url == url
+                && request.body.as_deref().unwrap_or_default().is_empty()
+        })
+    }
+
     /// The exchange that answers, now used.
     fn choose(&self, method: &str, url: &str, body: &str) -> Option<&Exchange> {
         let mut log = self.log();
@@ -109,6 +127,10 @@ impl Recording {
 async fn answer(State(state): State<Arc<Recording>>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     let url = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    if head.headers.get("user-agent").is_some_and(|agent| agent == READER) {
+        let read = state.last_used(head.method.as_str(), &url);
+        return read.map_or_else(|| refuse(StatusCode::NOT_IMPLEMENTED), replay);
+    }
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE);
     };

@@ -1,5 +1,6 @@
 //! The Worker's configuration, `EDGETRAIL_CONFIG`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Serialize;
@@ -13,6 +14,9 @@ pub struct EdgeConfig {
     pub mounts: Vec<Mount>,
     /// Where the events go.
     pub delivery: Delivery,
+    /// Seconds of traffic that one record counts; the Worker's own default if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage_seconds: Option<u32>,
 }
 
 /// A host and what stands behind it.
@@ -34,8 +38,23 @@ pub struct Mount {
     /// The header in which the origin is told the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward_client_ip: Option<String>,
+    /// The Supabase project behind the application, for old sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supabase: Option<Supabase>,
+    /// What happens to requests of a rule, `pack/rule`, without an audit trail: `open`, `intent` or `closed`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fail: BTreeMap<String, String>,
     /// How people are known.
     pub auth: Auth,
+}
+
+/// A Supabase project as its clients know it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Supabase {
+    /// Scheme and host.
+    pub url: String,
+    /// The key that every browser has.
+    pub publishable_key: String,
 }
 
 /// How tokens are verified.
@@ -90,6 +109,8 @@ impl EdgeConfig {
             platform: "workerd".to_owned(),
             trusted_proxies: vec!["127.0.0.1".to_owned()],
             forward_client_ip: None,
+            supabase: None,
+            fail: BTreeMap::new(),
             auth: Auth {
                 issuer: ISSUER.to_owned(),
                 audience: "authenticated".to_owned(),
@@ -106,6 +127,7 @@ impl EdgeConfig {
                 },
             ],
             delivery: Delivery { mode, ingest_url: format!("http://{ingest}"), linger_ms: None },
+            coverage_seconds: None,
         }
     }
 

@@ -4,12 +4,14 @@
 mod bundle;
 mod capture;
 mod coverage;
+mod crashes;
 mod dead_letters;
 mod delivery;
 mod dev;
 mod faults;
 mod floods;
 mod intents;
+mod old_sides;
 mod policy_pickup;
 mod preread;
 mod replay;

@@ -44,7 +44,11 @@ pub struct Setup {
     pub entry: Option<&'static str>,
     /// Where the Worker sends batches instead of to the backend.
     pub backend: Option<SocketAddr>,
+    /// Changes the Worker's configuration.
+    pub adjust: Adjust,
 }
+
+pub type Adjust = Box<dyn FnOnce(&mut EdgeConfig) + Send>;
 
 impl Default for Setup {
     fn default() -> Self {
@@ -55,6 +59,7 @@ impl Default for Setup {
             registered: true,
             entry: None,
             backend: None,
+            adjust: Box::new(|_| {}),
         }
     }
 }
@@ -76,8 +81,9 @@ impl Scene {
         let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
         let worker_port = free_port(None).expect("a port");
         let backend = setup.backend.unwrap_or(ingest.address());
-        let config =
+        let mut config =
             EdgeConfig::for_demo(worker_port, origin.address(), origin.address(), backend, setup.mode);
+        (setup.adjust)(&mut config);
         let mut bundle = edge_bundle().expect("a built worker").with_file_name(setup.bundle);
         if let Some(entry) = setup.entry {
             bundle = entered_by(entry, &bundle, &dir.path().join("bundle"));
@@ -155,8 +161,15 @@ impl Scene {
         ask(self.worker.address(), &self.config.supabase_host(), call).await
     }
 
-    /// Every stored event, oldest first, by as many pages as it takes.
+    /// Every stored event but the records of traffic, oldest first.
     pub async fn events(&self) -> Vec<Value> {
+        let mut events = self.all_events().await;
+        events.retain(|event| event["action"] != "COVERAGE_RECORDED");
+        events
+    }
+
+    /// Every stored event, oldest first, by as many pages as it takes.
+    pub async fn all_events(&self) -> Vec<Value> {
         let mut events = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -187,6 +200,33 @@ impl Scene {
                 events.len(),
                 tail(&self.worker.output()),
                 tail(&self.ingest.output())
+            );
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// Waits until there are enough events of an action, and gives those.
+    pub async fn of_action(&self, action: &str, wanted: usize) -> Vec<Value> {
+        self.until(action, |events| events.len() >= wanted).await
+    }
+
+    /// Waits until the events of an action are enough, and gives them.
+    pub async fn until(&self, action: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let start = std::time::Instant::now();
+        loop {
+            let mut events = self.all_events().await;
+            let all = events.len();
+            events.retain(|event| event["action"] == action);
+            if enough(&events) {
+                return events;
+            }
+            let worker = self.worker.output();
+            assert!(
+                start.elapsed() < SOON,
+                "{} events are {action}, of {}\nworker: {}",
+                events.len(),
+                all,
+                tail(&worker)
             );
             tokio::time::sleep(Duration::from_millis(300)).await;
         }

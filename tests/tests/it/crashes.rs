@@ -1,0 +1,145 @@
+//! The backend and the Worker are killed in turns, at any moment, under load: what the queue accepted is stored exactly
+//! once.
+//!
+//! The client is the oracle. It knows what it sent and when that was answered, and so what the queue must have had by
+//! the time of a kill; it needs no word of the system's own.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tests::keys::Keys;
+use tests::stack::EVENTS;
+use tests::wire::{Server, send};
+
+use crate::scene::{SOON, Scene, Setup, created, creation};
+
+const KILLS: usize = 10;
+const CLIENTS: usize = 4;
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// An act that was answered this long before a kill of the Worker is in the queue: the linger and one send are over.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What the client did.
+#[derive(Debug, Default)]
+struct Told {
+    sent: BTreeSet<String>,
+    /// Names, and when each was sent and answered.
+    answered: Vec<(String, Instant, Instant)>,
+}
+
+type Oracle = Arc<Mutex<Told>>;
+
+fn told(oracle: &Oracle) -> std::sync::MutexGuard<'_, Told> {
+    oracle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next number of a sequence that is the same in every run (xorshift).
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Creates agents of ever new names until it is told to end.
+async fn client(
+    scene: (std::net::SocketAddr, String),
+    oracle: Oracle,
+    names: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+) {
+    while !over.load(Ordering::Relaxed) {
+        let name = format!("agent-{:05}", names.fetch_add(1, Ordering::Relaxed));
+        let (_, call) = creation(&name);
+        told(&oracle).sent.insert(name.clone());
+        let sent = Instant::now();
+        if let Ok(answer) = send(scene.0, &scene.1, &call).await {
+            assert_eq!(answer.status, 201, "{name}: the origin's own answer or none");
+            told(&oracle).answered.push((name, sent, Instant::now()));
+        }
+        tokio::time::sleep(Duration::from_millis(90)).await;
+    }
+}
+
+#[tokio::test]
+async fn ten_kills_at_any_moment_lose_nothing_that_was_accepted_and_store_nothing_twice() {
+    let keys = Keys::generate();
+    let create = async |Json(body): Json<Value>| {
+        let name = body["agent"]["agent_name"].clone();
+        let agent = json!({"id": name, "agent_name": name});
+        (axum::http::StatusCode::CREATED, Json(json!({"success": true, "agent": agent})))
+    };
+    let origin = Server::start(Router::new().route("/api/create-agent", post(create)), None).await;
+    let origin = origin.expect("a port");
+    let upstream = format!("http://{}", origin.address());
+    let adjust = Box::new(move |config: &mut tests::stack::EdgeConfig| config.mounts[0].upstream = upstream);
+    let mut scene = Scene::start(&keys, Vec::new(), Setup { adjust, ..Setup::default() }).await;
+
+    let (oracle, names, over) =
+        (Oracle::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let target = (scene.worker.address(), scene.config.app_host());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            tokio::spawn(client(target.clone(), Arc::clone(&oracle), Arc::clone(&names), Arc::clone(&over)))
+        })
+        .collect();
+    let mut random = SEED;
+    let mut worker_kills = Vec::new();
+    for kill in 0..KILLS {
+        tokio::time::sleep(Duration::from_millis(1_000 + next(&mut random) % 2_500)).await;
+        if kill % 2 == 0 {
+            scene.ingest.kill9();
+            tokio::time::sleep(Duration::from_millis(next(&mut random) % 1_000)).await;
+            scene.ingest.restart().await.expect("it starts after a kill");
+        } else {
+            let before = Instant::now();
+            scene.worker.kill9();
+            worker_kills.push((before, Instant::now()));
+            scene.worker.restart().await.expect("it starts after a kill");
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.expect("every answer is the origin's");
+    }
+
+    // The acts at stake: those that no kill of the Worker followed closely.
+    let certain: BTreeSet<String> = told(&oracle)
+        .answered
+        .iter()
+        .filter(|(_, sent, answered)| {
+            !worker_kills.iter().any(|(before, after)| sent <= after && *before <= *answered + SETTLED)
+        })
+        .map(|(name, ..)| name.clone())
+        .collect();
+    assert!(certain.len() > 100, "{} acts: the load was real", certain.len());
+    let start = Instant::now();
+    loop {
+        let stored: BTreeSet<String> = created(&scene.events().await).into_iter().collect();
+        let missing: Vec<_> = certain.difference(&stored).take(5).collect();
+        let left = scene.worker.backlog(EVENTS).await.expect("it answers");
+        if missing.is_empty() && left == 0 {
+            break;
+        }
+        assert!(start.elapsed() < SOON, "{left} batches wait, and {missing:?} are not stored");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let stored = created(&scene.events().await);
+    let distinct: BTreeSet<String> = stored.iter().cloned().collect();
+    assert_eq!(stored.len(), distinct.len(), "nothing is stored twice");
+    assert!(distinct.is_subset(&told(&oracle).sent), "nothing is stored that was not sent");
+    eprintln!(
+        "{} sent, {} answered, {} certain, {} stored",
+        told(&oracle).sent.len(),
+        told(&oracle).answered.len(),
+        certain.len(),
+        stored.len()
+    );
+}
