@@ -1,8 +1,12 @@
 //! What is missing of streams is noticed, once, and taken back when it arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use ingest::clock::random;
+use ingest::account::Accountant;
+use ingest::clock::{Clock, random};
+use ingest::config;
+use ingest::limits::Limits;
 use serde_json::{Value, json};
 
 use crate::support::{Producer, Server, eventually, sample};
@@ -29,7 +33,7 @@ async fn stream(server: &Server, producer: &Producer) -> Value {
 
 /// Long enough for several sweeps.
 async fn sweeps() {
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 #[tokio::test]
@@ -156,12 +160,44 @@ async fn a_silent_stream_has_ended_and_nobody_knows_its_tail() {
 }
 
 #[tokio::test]
+async fn several_processes_record_each_finding_once() {
+    let mut settings = QUICK;
+    settings[1].1 = "600000";
+    let server = Server::with(&settings).await;
+    let mut producer = server.producer().await;
+    producer.seq = 1;
+    producer.dropped = 2;
+    server.send(&producer.seal(&[sample(1)])).await;
+    let accountant = || Accountant {
+        store: server.store.clone(),
+        recorder: server.recorder.clone(),
+        limits: Limits::new(config::Limits::default()),
+        clock: Clock::system(),
+        ages: config::Accounting {
+            gap_after: Duration::ZERO,
+            ended_after: Duration::ZERO,
+            intent_after: Duration::ZERO,
+            sweep: Duration::ZERO,
+        },
+    };
+    let [one, other, third] = [accountant(), accountant(), accountant()];
+    for _ in 0..5 {
+        let all = tokio::join!(one.sweep(), other.sweep(), third.sweep());
+        assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok(), "{all:?}");
+    }
+    for action in ["EDGE_GAP", "EVENTS_DROPPED", "STREAM_ENDED"] {
+        assert_eq!(told(&server, &producer, action).await.len(), 1, "{action}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn gaps_are_what_a_recount_finds_whatever_the_order_of_arrival() {
     let server = Server::with(&QUICK).await;
-    for _ in 0..3 {
-        let mut producer = server.producer().await;
+    let producers = [server.producer().await, server.producer().await, server.producer().await];
+    for mut producer in producers {
         let mut batches: Vec<_> = (0..60).map(|n| (n, producer.seal(&[sample(n)]))).collect();
-        let mut key = || u64::from_be_bytes(random());
+        let key = || u64::from_be_bytes(random());
         batches.sort_by_cached_key(|_| key());
         let lost = usize::try_from(key() % 20).expect("small");
         batches.truncate(60 - lost);

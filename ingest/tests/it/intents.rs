@@ -69,7 +69,7 @@ async fn an_intent_without_its_act_is_orphaned_once_and_can_still_be_closed() {
 
     let events = server.all("&action=INTENT_ORPHANED").await;
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0]["entity"], json!({"type": "event", "id": lonely.id, "name": null}));
+    assert_eq!(events[0]["entity"], json!({"type": "event", "id": lonely.id}));
     assert_eq!(events[0]["details"], json!({"action": "USER_DELETED"}));
     assert_eq!(events[0]["outcome"], "unknown");
 

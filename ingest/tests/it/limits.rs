@@ -13,7 +13,7 @@ async fn a_batch_over_the_limit_is_429_and_taken_when_it_comes_again() {
         ("EDGETRAIL__ACCOUNTING__SWEEP_MS", "30"),
     ])
     .await;
-    let mut producer = server.producer().await;
+    let [mut producer, mut other] = [server.producer().await, server.producer().await];
     let burst: Vec<_> = (0..50).map(sample).collect();
     assert_eq!(server.send(&producer.seal(&burst)).await["status"], 200);
 
@@ -31,7 +31,6 @@ async fn a_batch_over_the_limit_is_429_and_taken_when_it_comes_again() {
     assert_eq!(server.all("&entity_type=agent").await.len(), burst.len());
 
     // Another source has a limit of its own, and its batch is taken beside the one that is held back.
-    let mut other = server.producer().await;
     let mixed = [over.frame(), other.seal(&[sample(99)]).frame()].concat();
     let reply = server.post(&mixed).await;
     assert_eq!(reply.status, 200);
