@@ -1,8 +1,9 @@
 //! The backend of the audit trail: receives signed batches, stores and sequences them, and answers readers.
 //!
 //! The modules follow a batch: [`receive`] believes and examines it, [`store`] keeps it, [`ledger`] puts it into the
-//! tenant's Merkle log, [`api`] shows it. [`serve`] starts all of it; [`command`] is everything else an operator does.
+//! tenant's Merkle log, [`account`] notices what is missing, [`api`] shows it. [`serve`] starts all of it; [`command`] is everything else an operator does.
 
+pub mod account;
 pub mod api;
 pub mod auth;
 pub mod clock;
@@ -10,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod correlate;
 pub mod ledger;
+pub mod limits;
 pub mod own;
 pub mod policy;
 pub mod postgres;

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::account::Accountant;
 use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
@@ -18,6 +19,7 @@ use crate::config::Config;
 use crate::correlate::Witness;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
+use crate::limits::Limits;
 use crate::own::Recorder;
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
@@ -110,6 +112,7 @@ pub struct Backend {
     pub database: Database,
     listener: TcpListener,
     state: Arc<State>,
+    accountant: Accountant,
     stop: watch::Sender<bool>,
     stored: Arc<Notify>,
     writer: JoinHandle<()>,
@@ -156,8 +159,10 @@ impl Backend {
             // Batches are taken all the same: they wait in the queue until an operator has looked.
             Err(error) => tracing::error!(%error, "a log is not sequenced"),
         }
+        let limits = Limits::new(config.limits);
         let receiver = Receiver {
             signers: Arc::new(Signers::new(store.clone())),
+            limits: limits.clone(),
             writer,
             clock: clock.clone(),
             oldest: Arc::new(AtomicI64::new(oldest.timestamp_micros())),
@@ -180,6 +185,13 @@ impl Backend {
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
         let witnesses =
             config.witnesses.into_iter().map(|it| Witness::new(it, store.clone(), clock.clone())).collect();
+        let accountant = Accountant {
+            store: store.clone(),
+            recorder: recorder.clone(),
+            limits,
+            clock: clock.clone(),
+            ages: config.accounting,
+        };
         let state = Arc::new(State {
             store,
             receiver,
@@ -191,7 +203,7 @@ impl Backend {
             http: config.http,
             log: config.log,
         });
-        Ok(Self { address, database, listener, state, stop, stored, writer: writing, witnesses })
+        Ok(Self { address, database, listener, state, accountant, stop, stored, writer: writing, witnesses })
     }
 
     /// The way of our own events.
@@ -219,6 +231,7 @@ impl Backend {
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
+        let accounts = tokio::spawn(self.accountant.run());
 
         let (stop_http, mut http_stopped) = watch::channel(false);
         let graceful = async move {
@@ -244,6 +257,7 @@ impl Backend {
         // What it records still goes through the writer.
         let _ = stop_policies.send(true);
         let _ = policies.await;
+        accounts.abort();
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);

@@ -32,7 +32,7 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
     // All are queued before the first is waited for, so that one request is one transaction of each lane.
     let mut accepted = Vec::with_capacity(frames.len());
     for framed in frames {
-        accepted.push(state.receiver.accept(framed).await);
+        accepted.push(state.receiver.accept_within_limits(framed).await);
     }
     let mut statuses = Vec::with_capacity(accepted.len());
     let mut items = Vec::with_capacity(accepted.len());
@@ -50,9 +50,14 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
     }
     let status = overall(&statuses);
     let mut response = (status, Json(items)).into_response();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        let headers = response.headers_mut();
-        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+    let retry_after = match status {
+        StatusCode::SERVICE_UNAVAILABLE => Some("5"),
+        // The buckets fill every moment.
+        StatusCode::TOO_MANY_REQUESTS => Some("1"),
+        _ => None,
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));
     }
     Ok(response)
 }
@@ -108,9 +113,13 @@ mod tests {
 
     #[test]
     fn one_status_stands_for_all_batches() {
-        for (statuses, status) in
-            [(&[200, 200][..], 200), (&[401, 200], 200), (&[401, 401], 401), (&[401, 503], 207)]
-        {
+        for (statuses, status) in [
+            (&[200, 200][..], 200),
+            (&[401, 200], 200),
+            (&[401, 401], 401),
+            (&[429, 429], 429),
+            (&[401, 503], 207),
+        ] {
             assert_eq!(overall(statuses).as_u16(), status, "{statuses:?}");
         }
     }

@@ -5,12 +5,14 @@ mod coverage;
 mod events;
 mod health;
 mod inbox;
+mod intents;
 mod log;
 mod policy;
 mod problem;
 mod quarantine;
 mod reader;
 mod router;
+mod streams;
 mod writes;
 
 pub use problem::Answer;

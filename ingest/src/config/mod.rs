@@ -50,6 +50,10 @@ pub struct Config {
     pub database: Database,
     /// The Merkle logs.
     pub log: Log,
+    /// What is missing when.
+    pub accounting: Accounting,
+    /// How much may arrive.
+    pub limits: Limits,
     /// Signing keys that are registered at start.
     pub signers: Vec<Signer>,
     /// API keys that are registered at start.
@@ -130,6 +134,28 @@ pub struct Policy {
     pub key_file: PathBuf,
     /// Whether a served rule may refuse requests while the audit trail is away.
     pub allow_closed: bool,
+}
+
+/// Section `accounting`.
+#[derive(Debug, Clone, Copy)]
+pub struct Accounting {
+    /// How old a hole in a stream is before it is recorded.
+    pub gap_after: Duration,
+    /// How long a stream is silent before it counts as ended.
+    pub ended_after: Duration,
+    /// How long an intent waits for its act.
+    pub intent_after: Duration,
+    /// How often all of it is looked at.
+    pub sweep: Duration,
+}
+
+/// Section `limits`: events in a second, 0 for no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Of a tenant.
+    pub tenant: u32,
+    /// Of a stream.
+    pub source: u32,
 }
 
 /// An entry of `signers` or `policy_keys`.
@@ -254,9 +280,9 @@ impl Config {
             data_dir: keys.or("database.data_dir", PathBuf::from(".edgetrail/pg"))?,
             max_connections: keys.or("database.max_connections", 10)?,
         };
-        // The sequencer, both lanes of the writer and a reader each hold one connection at the same time.
-        if !(4..=1000).contains(&database.max_connections) {
-            return Err(ConfigError::key("database.max_connections", "must be 4 to 1000"));
+        // The sequencer, both lanes of the writer, the accountant and a reader each hold one connection at the same time.
+        if !(5..=1000).contains(&database.max_connections) {
+            return Err(ConfigError::key("database.max_connections", "must be 5 to 1000"));
         }
         let interval: u64 = keys.or("log.interval_ms", 250)?;
         if !(1..=60_000).contains(&interval) {
@@ -274,11 +300,32 @@ impl Config {
             allow_closed: keys.or("policy.allow_closed", false)?,
         };
         let policy_keys = entries::<SignerEntry, _>(&mut keys, "policy_keys", SignerEntry::check)?;
+        let accounting = Accounting {
+            gap_after: milliseconds(&mut keys, "accounting.gap_after_ms", 600_000)?,
+            ended_after: milliseconds(&mut keys, "accounting.ended_after_ms", 3_600_000)?,
+            intent_after: milliseconds(&mut keys, "accounting.intent_after_ms", 600_000)?,
+            sweep: milliseconds(&mut keys, "accounting.sweep_ms", 15_000)?,
+        };
+        let limits = Limits {
+            tenant: keys.or("limits.tenant_events_per_second", 0)?,
+            source: keys.or("limits.source_events_per_second", 0)?,
+        };
         let signers = entries::<SignerEntry, _>(&mut keys, "signers", SignerEntry::check)?;
         let api_keys = entries::<ApiKeyEntry, _>(&mut keys, "api_keys", ApiKeyEntry::check)?;
         let witnesses = entries::<WitnessEntry, _>(&mut keys, "witness", WitnessEntry::check)?;
         keys.finish()?;
-        Ok(Self { http, database, log, signers, api_keys, policy, policy_keys, witnesses })
+        Ok(Self {
+            http,
+            database,
+            log,
+            accounting,
+            limits,
+            signers,
+            api_keys,
+            policy,
+            policy_keys,
+            witnesses,
+        })
     }
 }
 
@@ -398,6 +445,15 @@ fn entries<E: for<'de> Deserialize<'de>, T>(
         .collect()
 }
 
+/// A span of up to a year.
+fn milliseconds(keys: &mut Reader, key: &'static str, default: u64) -> Result<Duration, ConfigError> {
+    let millis = keys.or(key, default)?;
+    if !(1..=366 * 86_400_000).contains(&millis) {
+        return Err(ConfigError::key(key, "must be 1 to 31622400000"));
+    }
+    Ok(Duration::from_millis(millis))
+}
+
 fn parse_origin(text: &str) -> Result<KeyName, String> {
     // `/log/` and 32 hex digits follow, and a key's name ends at 200 bytes.
     if text.len() > 160 || text.contains('/') {
@@ -476,6 +532,8 @@ mod tests {
             ("[http]\nmax_request_bytes = 'many'", "http.max_request_bytes: "),
             ("[log]\ninterval_ms = 0", "log.interval_ms: "),
             ("[log]\norigin = 'a b'", "log.origin: "),
+            ("[accounting]\nsweep_ms = 0", "accounting.sweep_ms: "),
+            ("[limits]\ntenant_events_per_second = -1", "limits.tenant_events_per_second: "),
             ("[database]\nmax_connections = 1", "database.max_connections: "),
             ("[database]\nurl = 'mysql://u:secret@h'", "database.url: "),
             ("[[signers]]\nkey = 'x'\ntenants = ['demo']", "signers[0].key: "),

@@ -1,6 +1,7 @@
 //! From framed bytes to stored batches: [`verify`] decides whom to believe, [`examine`] looks at each event,
 //! [`write`] makes it durable before anybody is told so.
 
+mod bookkeeping;
 pub mod examine;
 pub mod rollup;
 pub mod verify;
@@ -12,8 +13,9 @@ use shared::problem::Problem;
 
 use crate::auth::Signers;
 use crate::clock::Clock;
+use crate::limits::Limits;
 use examine::Horizon;
-use verify::Refusal;
+use verify::{Refusal, Verified};
 use write::{Outcome, QueueFull, Writer};
 
 /// Everything a batch passes on its way in.
@@ -21,6 +23,8 @@ use write::{Outcome, QueueFull, Writer};
 pub struct Receiver {
     /// Whom to believe.
     pub signers: std::sync::Arc<Signers>,
+    /// How much of it.
+    pub limits: Limits,
     /// Where it goes.
     pub writer: Writer,
     /// When it arrives.
@@ -63,13 +67,28 @@ pub enum Accepted {
 impl Receiver {
     /// Checks a batch and hands it to the writer, without waiting for it.
     pub async fn accept(&self, framed: Framed<'_>) -> Accepted {
-        let verified = match verify::verify(&self.signers, framed).await {
-            Ok(verified) => verified,
-            Err(refusal) => return Accepted::Refused(problem_of(&refusal)),
-        };
+        match verify::verify(&self.signers, framed).await {
+            Ok(verified) => self.submit(&verified),
+            Err(refusal) => Accepted::Refused(problem_of(&refusal)),
+        }
+    }
+
+    /// The same for a producer's batch, which is held back if it is over a limit.
+    pub async fn accept_within_limits(&self, framed: Framed<'_>) -> Accepted {
+        match verify::verify(&self.signers, framed).await {
+            Ok(verified) if self.limits.admit(&verified.header, self.clock.now()) => self.submit(&verified),
+            Ok(_) => Accepted::Refused(
+                Problem::new(429, "rate-limited", "More events arrive than are allowed")
+                    .detail("send the same bytes again later"),
+            ),
+            Err(refusal) => Accepted::Refused(problem_of(&refusal)),
+        }
+    }
+
+    fn submit(&self, verified: &Verified<'_>) -> Accepted {
         let (stream, seq) = (verified.header.stream.to_string(), verified.header.seq);
         let horizon = Horizon { now: self.clock.now(), oldest: self.oldest() };
-        let prepared = examine::prepare(&verified, horizon);
+        let prepared = examine::prepare(verified, horizon);
         match self.writer.submit(prepared) {
             Ok(answer) => Accepted::Queued { stream, seq, answer },
             Err(QueueFull) => Accepted::Refused(

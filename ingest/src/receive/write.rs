@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::bookkeeping;
 use super::examine::{Bad, Prepared};
 use super::rollup::Rollup;
 use crate::store::batches::{self, BatchKey, BatchRow};
@@ -246,6 +247,8 @@ async fn write_once(store: &Store, group: &[&Prepared], care: Care) -> Result<Ve
     if !quarantined.is_empty() {
         quarantine::insert(&mut transaction, &quarantined).await?;
     }
+    let set_aside = quarantined.iter().map(|(_, id, row)| (*id, row.position)).collect();
+    bookkeeping::keep(&mut transaction, &new, &set_aside).await?;
     let entries: Vec<_> = new
         .iter()
         .map(|(id, batch)| {

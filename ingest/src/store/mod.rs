@@ -8,12 +8,14 @@ pub mod api_keys;
 pub mod batches;
 pub mod coverage;
 pub mod events;
+pub mod intents;
 pub mod log;
 pub mod partitions;
 pub mod policies;
 pub mod quarantine;
 pub mod search;
 pub mod signing_keys;
+pub mod streams;
 pub mod writes;
 
 use std::time::Duration;

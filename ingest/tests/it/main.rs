@@ -1,10 +1,13 @@
 //! The backend over HTTP, with a real PostgreSQL started by its own launcher.
 
+mod accounting;
 mod configuration;
 mod coverage;
 mod crash;
 mod inbox;
+mod intents;
 mod ledger;
+mod limits;
 mod own;
 mod policy;
 mod reading;

@@ -192,6 +192,15 @@ pub(crate) async fn new_key(store: &Store, slug: &str, role: Role) -> String {
     text.reveal().to_owned()
 }
 
+/// Waits until it holds, for ten seconds.
+pub(crate) async fn eventually(holds: impl AsyncFn() -> bool) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !holds().await {
+        assert!(std::time::Instant::now() < until, "it does not come to hold");
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+}
+
 /// The process-wide count of a metric, by its line's beginning.
 pub(crate) fn counted(metrics: &str, line: &str) -> u64 {
     metrics.lines().filter_map(|text| text.strip_prefix(line)?.trim().parse::<u64>().ok()).sum()

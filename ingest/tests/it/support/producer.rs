@@ -16,6 +16,7 @@ pub(crate) struct Producer {
     pub(crate) stream: StreamId,
     pub(crate) seq: u64,
     pub(crate) prev: Hash,
+    pub(crate) dropped: u64,
 }
 
 /// A batch, still open to damage.
@@ -39,6 +40,7 @@ impl Producer {
             stream: StreamId(random()),
             seq: 0,
             prev: [0; 32],
+            dropped: 0,
         }
     }
 
@@ -71,7 +73,7 @@ impl Producer {
             prev: self.prev,
             sent: Timestamp::from(chrono::Utc::now()),
             count: u16::try_from(openings.len()).expect("few"),
-            dropped: 0,
+            dropped: self.dropped,
             events: events_hash(&digests),
         };
         self.seq += 1;
