@@ -134,11 +134,12 @@ async fn ten_kills_at_any_moment_lose_nothing_that_was_accepted_and_store_nothin
     let stored = created(&scene.events().await);
     let distinct: BTreeSet<String> = stored.iter().cloned().collect();
     assert_eq!(stored.len(), distinct.len(), "nothing is stored twice");
-    assert!(distinct.is_subset(&told(&oracle).sent), "nothing is stored that was not sent");
-    eprintln!(
+    let told = told(&oracle);
+    assert!(distinct.is_subset(&told.sent), "nothing is stored that was not sent");
+    println!(
         "{} sent, {} answered, {} certain, {} stored",
-        told(&oracle).sent.len(),
-        told(&oracle).answered.len(),
+        told.sent.len(),
+        told.answered.len(),
         certain.len(),
         stored.len()
     );
