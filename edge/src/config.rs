@@ -12,8 +12,10 @@ use shared::policy::served::{self, Served};
 use shared::policy::{FailMode, Pack, Plan, Router, Source};
 
 /// The rule packs that are compiled in.
-const PACKS: &[(&str, &str)] =
-    &[("app", include_str!("../packs/app.json")), ("supabase", include_str!("../packs/supabase.json"))];
+const PACKS: &[(&str, &str)] = &[
+    ("app", include_str!(concat!(env!("OUT_DIR"), "/app.json"))),
+    ("supabase", include_str!(concat!(env!("OUT_DIR"), "/supabase.json"))),
+];
 
 /// What a record of the traffic waits for at most: `waitUntil` ends after 30 s.
 const LONGEST_COVERAGE: u32 = 25;

@@ -26,7 +26,13 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
     };
     step(words);
     let profile = ["--profile", "worker", "--target", "wasm32-unknown-unknown"];
-    run(cargo(&["build", "--quiet", "-p", "edge"]).args(profile).args(features))?;
+    // Places of panics are told from the sources' own folders on: the machine's are nobody's business, and weigh something.
+    let sources =
+        std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let remap =
+        sources.map_or_else(|_| String::new(), |home| format!("--remap-path-prefix={home}/registry/src/="));
+    let mut build = cargo(&["build", "--quiet", "-p", "edge"]);
+    run(build.args(profile).args(features).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", remap))?;
     let wasm = target().join("wasm32-unknown-unknown/worker/edge.wasm");
     let out = target().join(folder);
     if out.exists() {
@@ -49,7 +55,7 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
 fn bind(wasm: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut bindgen = Bindgen::new();
     bindgen.input_path(wasm).out_name("index").typescript(false).reset_state_function(true);
-    bindgen.force_enable_abort_handler(true).remove_name_section(true);
+    bindgen.force_enable_abort_handler(true).remove_name_section(true).remove_producers_section(true);
     bindgen.module(true)?.generate(out)?;
     Ok(())
 }

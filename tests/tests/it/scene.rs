@@ -170,10 +170,15 @@ impl Scene {
 
     /// Every stored event, oldest first, by as many pages as it takes.
     pub async fn all_events(&self) -> Vec<Value> {
+        self.pages("").await
+    }
+
+    async fn pages(&self, filter: &str) -> Vec<Value> {
         let mut events = Vec::new();
         let mut cursor = String::new();
         loop {
-            let page = self.api().get(&format!("/v1/events?limit=200{cursor}")).await.expect("an answer");
+            let url = format!("/v1/events?limit=200{filter}{cursor}");
+            let page = self.api().get(&url).await.expect("an answer");
             assert_eq!(page.status, 200, "{}", page.text());
             let page = page.json();
             events.extend(page["events"].as_array().expect("a list").iter().cloned());
@@ -214,18 +219,16 @@ impl Scene {
     pub async fn until(&self, action: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let start = std::time::Instant::now();
         loop {
-            let mut events = self.all_events().await;
-            let all = events.len();
-            events.retain(|event| event["action"] == action);
+            // By name: a list of everything leaves the Worker's own counts out.
+            let events = self.pages(&format!("&action={action}")).await;
             if enough(&events) {
                 return events;
             }
             let worker = self.worker.output();
             assert!(
                 start.elapsed() < SOON,
-                "{} events are {action}, of {}\nworker: {}",
+                "{} events are {action}\nworker: {}",
                 events.len(),
-                all,
                 tail(&worker)
             );
             tokio::time::sleep(Duration::from_millis(300)).await;
