@@ -15,7 +15,7 @@ use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::correlate::Witness;
+use crate::correlate::{Witness, inference};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::own::Recorder;
@@ -216,6 +216,13 @@ impl Backend {
             self.state.receiver.clone(),
             policies_stopped,
         ));
+        let (stop_correlation, correlation_stopped) = watch::channel(false);
+        let inference = tokio::spawn(inference::run(
+            self.state.store.clone(),
+            self.state.recorder.clone(),
+            self.state.clock.clone(),
+            correlation_stopped,
+        ));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -243,7 +250,9 @@ impl Backend {
         months.abort();
         // What it records still goes through the writer.
         let _ = stop_policies.send(true);
+        let _ = stop_correlation.send(true);
         let _ = policies.await;
+        let _ = inference.await;
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);

@@ -7,6 +7,8 @@ pub mod accepted_rules;
 pub mod api_keys;
 pub mod batches;
 pub mod coverage;
+pub mod cursors;
+pub mod entity_states;
 pub mod events;
 pub mod log;
 pub mod partitions;

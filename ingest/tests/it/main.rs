@@ -4,6 +4,7 @@ mod configuration;
 mod coverage;
 mod crash;
 mod inbox;
+mod inference;
 mod ledger;
 mod own;
 mod policy;
