@@ -22,10 +22,32 @@ create table entity_states (
     primary key (tenant_id, entity_type, entity_id)
 );
 
+-- What the application's own audit table claims, held against what the edge saw.
+--
+-- Invariant: one row for each row that an APP_AUDIT_WRITTEN event tells, `n` its place there. A row leaves `pending` once
+-- and then stays as it is; `ours` is set exactly when it is confirmed. `action` is in capitals, as events have it.
+create table app_audit_rows (
+    tenant_id text collate "C" not null,
+    event_id uuid not null,
+    n smallint not null,
+    action text collate "C" not null,
+    entity_type text collate "C",
+    entity_id text collate "C",
+    user_id text collate "C",
+    at timestamptz not null,
+    received_at timestamptz not null,
+    state text not null default 'pending' check (state in ('pending', 'confirmed', 'only_theirs')),
+    ours uuid,
+    primary key (tenant_id, event_id, n),
+    check ((ours is not null) = (state = 'confirmed'))
+);
+create index app_audit_rows_pending on app_audit_rows (received_at, event_id, n) where state = 'pending';
+create index app_audit_rows_action on app_audit_rows (tenant_id, action, at);
+
 do $$
 begin
     if exists (select from pg_roles where rolname = 'edgetrail_app') then
-        grant select, insert, update on correlate_cursors to edgetrail_app;
+        grant select, insert, update on correlate_cursors, app_audit_rows to edgetrail_app;
         grant select, insert, update, delete on entity_states to edgetrail_app;
     end if;
 end

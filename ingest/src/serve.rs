@@ -15,7 +15,7 @@ use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::correlate::{Witness, inference};
+use crate::correlate::{Reconciler, Witness, inference};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::own::Recorder;
@@ -221,8 +221,11 @@ impl Backend {
             self.state.store.clone(),
             self.state.recorder.clone(),
             self.state.clock.clone(),
-            correlation_stopped,
+            correlation_stopped.clone(),
         ));
+        let reconciler =
+            Reconciler::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -253,6 +256,7 @@ impl Backend {
         let _ = stop_correlation.send(true);
         let _ = policies.await;
         let _ = inference.await;
+        let _ = reconciliation.await;
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);

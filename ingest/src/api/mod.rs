@@ -10,6 +10,7 @@ mod policy;
 mod problem;
 mod quarantine;
 mod reader;
+mod reconciliation;
 mod router;
 mod writes;
 

@@ -14,7 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, events, health, inbox, log, policy, quarantine, writes,
+    Answer, Shared, State, batches, coverage, events, health, inbox, log, policy, quarantine, reconciliation,
+    writes,
 };
 
 /// The routes over a state.
@@ -39,6 +40,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/coverage/tables", get(writes::coverage))
         .route("/v1/writes", get(writes::list))
+        .route("/v1/reconciliation", get(reconciliation::read))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

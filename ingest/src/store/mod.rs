@@ -5,6 +5,7 @@
 
 pub mod accepted_rules;
 pub mod api_keys;
+pub mod app_audit;
 pub mod batches;
 pub mod coverage;
 pub mod cursors;

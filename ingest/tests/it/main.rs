@@ -10,6 +10,7 @@ mod own;
 mod policy;
 mod reading;
 mod receiving;
+mod reconcile;
 mod support;
 mod trial;
 mod witness;
