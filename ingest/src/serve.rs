@@ -16,7 +16,7 @@ use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::correlate::Witness;
+use crate::correlate::{Reconciler, Witness, inference};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::limits::Limits;
@@ -228,6 +228,16 @@ impl Backend {
             self.state.receiver.clone(),
             policies_stopped,
         ));
+        let (stop_correlation, correlation_stopped) = watch::channel(false);
+        let inference = tokio::spawn(inference::run(
+            self.state.store.clone(),
+            self.state.recorder.clone(),
+            self.state.clock.clone(),
+            correlation_stopped.clone(),
+        ));
+        let reconciler =
+            Reconciler::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -256,8 +266,11 @@ impl Backend {
         months.abort();
         // What it records still goes through the writer.
         let _ = stop_policies.send(true);
+        let _ = stop_correlation.send(true);
         let _ = policies.await;
         accounts.abort();
+        let _ = inference.await;
+        let _ = reconciliation.await;
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);

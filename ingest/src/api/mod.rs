@@ -11,6 +11,7 @@ mod policy;
 mod problem;
 mod quarantine;
 mod reader;
+mod reconciliation;
 mod router;
 mod streams;
 mod writes;

@@ -15,7 +15,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 
 use super::{
     Answer, Shared, State, batches, coverage, events, health, inbox, intents, log, policy, quarantine,
-    streams, writes,
+    reconciliation, streams, writes,
 };
 
 /// The routes over a state.
@@ -42,6 +42,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/writes", get(writes::list))
         .route("/v1/streams", get(streams::list))
         .route("/v1/intents", get(intents::list))
+        .route("/v1/reconciliation", get(reconciliation::read))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

@@ -1,8 +1,15 @@
 //! Holding what was recorded against what others saw: a third witness beside the edge and the application itself.
 //!
 //! [`witness`] reads what a watched database says was written; [`matching`] decides which event tells why.
+//! [`inference`] holds an update against what was last seen of its entity; [`reconcile`] holds the application's own
+//! audit against the events. Both follow the stored events through [`feed`].
 
+pub mod feed;
+pub mod inference;
 pub mod matching;
+pub mod memory;
+pub mod reconcile;
 pub mod witness;
 
+pub use reconcile::Reconciler;
 pub use witness::Witness;

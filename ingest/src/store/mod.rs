@@ -5,8 +5,11 @@
 
 pub mod accepted_rules;
 pub mod api_keys;
+pub mod app_audit;
 pub mod batches;
 pub mod coverage;
+pub mod cursors;
+pub mod entity_states;
 pub mod events;
 pub mod intents;
 pub mod log;
