@@ -183,8 +183,8 @@ impl Backend {
             config.policy.allow_closed,
         ));
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
-        let witnesses =
-            config.witnesses.into_iter().map(|it| Witness::new(it, store.clone(), clock.clone())).collect();
+        let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
+        let witnesses = config.witnesses.into_iter().map(witness).collect();
         let accountant = Accountant {
             store: store.clone(),
             recorder: recorder.clone(),
