@@ -5,3 +5,28 @@
 alter table witness_writes add column reported_at timestamptz;
 create index witness_writes_unreported on witness_writes (tenant_id, at, seq)
     where state = 'unattributed' and reported_at is null;
+
+-- Writes by the application's own server, and the acts they come from.
+--
+-- Invariant: one row for each echo, inserted in the transaction that stores the event. A row leaves `pending` once,
+-- after its ECHO_LINKED event is durable, and then stays as it is.
+create table echo_links (
+    tenant_id text collate "C" not null,
+    echo_id uuid not null,
+    filed_at timestamptz not null,
+    received_at timestamptz not null,
+    state text not null default 'pending' check (state in ('pending', 'linked', 'unlinked')),
+    act_id uuid,
+    primary key (tenant_id, echo_id),
+    check ((act_id is not null) = (state = 'linked'))
+);
+create index echo_links_pending on echo_links (filed_at, echo_id) where state = 'pending';
+create index echo_links_newest on echo_links (tenant_id, state, filed_at, echo_id);
+
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'edgetrail_app') then
+        grant select, insert, update on echo_links to edgetrail_app;
+    end if;
+end
+$$;

@@ -16,7 +16,7 @@ use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::correlate::Witness;
+use crate::correlate::{Follow, Witness};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::limits::Limits;
@@ -228,6 +228,10 @@ impl Backend {
             self.state.receiver.clone(),
             policies_stopped,
         ));
+        let follow =
+            Follow::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let (stop_follow, follow_stopped) = watch::channel(false);
+        let follow = tokio::spawn(follow.run(follow_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -258,6 +262,8 @@ impl Backend {
         let _ = stop_policies.send(true);
         let _ = policies.await;
         accounts.abort();
+        let _ = stop_follow.send(true);
+        let _ = follow.await;
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);

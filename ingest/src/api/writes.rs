@@ -20,7 +20,7 @@ const DEFAULT_WINDOW: Duration = Duration::from_hours(30 * 24);
 const LIMIT: i64 = 200;
 const STATES: [&str; 4] = ["pending", "explained", "system", "unattributed"];
 
-type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 pub(super) async fn coverage(
     state: Shared,
@@ -92,7 +92,8 @@ fn percentage(table: &TableCoverage) -> Option<f64> {
     Some(f64::from(i32::try_from(tenths).ok()?) / 10.0)
 }
 
-fn range(
+/// The window that a list is asked for, and no parameter but `others` beside it.
+pub(super) fn range(
     parameters: &[(String, String)],
     now: DateTime<Utc>,
     others: &[&str],

@@ -1,8 +1,12 @@
 //! Holding what was recorded against what others saw: a third witness beside the edge and the application itself.
 //!
-//! [`witness`] reads what a watched database says was written; [`matching`] decides which event tells why.
+//! [`witness`] reads what a watched database says was written; [`matching`] decides which event tells why. [`follow`]
+//! looks for the act behind a write of the application's own server ([`links`]).
 
+pub mod follow;
+mod links;
 pub mod matching;
 pub mod witness;
 
+pub use follow::Follow;
 pub use witness::Witness;

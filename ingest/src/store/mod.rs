@@ -9,6 +9,7 @@ pub mod batches;
 pub mod coverage;
 pub mod events;
 pub mod intents;
+pub mod links;
 pub mod log;
 pub mod partitions;
 pub mod policies;

@@ -8,6 +8,7 @@ mod inbox;
 mod intents;
 mod ledger;
 mod limits;
+mod links;
 mod own;
 mod policy;
 mod reading;

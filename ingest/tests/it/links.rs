@@ -1,0 +1,158 @@
+//! Events that belong to others: writes of the application's own server to their acts.
+
+use std::time::Duration;
+
+use ingest::clock::{Clock, random};
+use ingest::correlate::Follow;
+use serde_json::{Value, json};
+use shared::event::{
+    Action, Actor, Entity, EntityType, Event, EventId, Outcome, RequestFacts, Timestamp, Trust,
+};
+use sqlx::PgPool;
+
+use crate::support::{Server, sample};
+
+/// Past every wait for an act.
+const MINUTE: Duration = Duration::from_secs(61);
+
+fn event(action: &str, entity: Option<(&str, &str)>, ago: Duration) -> Event {
+    let at = Timestamp::from(chrono::Utc::now() - ago);
+    Event {
+        id: EventId::mint(at, &random()),
+        occurred_at: at,
+        action: Action::try_from(action.to_owned()).expect("an action"),
+        outcome: Outcome::Success,
+        entity: entity.map(|(kind, id)| Entity {
+            kind: EntityType::try_from(kind.to_owned()).expect("a type"),
+            id: Some(id.to_owned()),
+            name: None,
+        }),
+        details: None,
+        ..sample(0)
+    }
+}
+
+fn act(who: &str, entity: (&str, &str)) -> Event {
+    by(who, event("AGENT_UPDATED", Some(entity), Duration::ZERO))
+}
+
+fn by(who: &str, event: Event) -> Event {
+    Event { actor: Some(Actor { id: who.to_owned(), ..Actor::default() }), ..event }
+}
+
+/// A write by the application's own server, with its own key.
+fn echo(action: &str, entity: (&str, &str)) -> Event {
+    let event = event(action, Some(entity), Duration::ZERO);
+    Event {
+        echo: true,
+        trust: Trust::Service,
+        actor: None,
+        request: RequestFacts { host: "data.example.com".to_owned(), ..event.request },
+        ..event
+    }
+}
+
+fn id(event: &Event) -> String {
+    event.id.to_string()
+}
+
+/// The same task in another process, later.
+async fn pass_later(server: &Server, later: Duration) {
+    let clock = Clock::from_fn(move || Timestamp::from(chrono::Utc::now() + later));
+    let follow = Follow::new(server.store.clone(), server.recorder.clone(), clock);
+    // What the server's own task is at just now is left to it.
+    for _ in 0..2 {
+        follow.pass().await.expect("passed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn echoes(server: &Server, state: &str) -> Vec<Value> {
+    let answer = server.get(&format!("/v1/echoes?state={state}")).await.json();
+    answer["echoes"].as_array().expect("a list").clone()
+}
+
+async fn run(server: &Server, sql: &'static str) {
+    let owner = PgPool::connect_with(server.database.clone()).await.expect("connected");
+    sqlx::raw_sql(sql).execute(&owner).await.expect("done");
+}
+
+#[tokio::test]
+async fn an_echo_is_linked_to_its_act_once_also_when_a_stop_came_before_the_mark() {
+    let server = Server::start().await;
+    let mut producer = server.producer().await;
+    let (written, edited) = (echo("DATABASE_WRITTEN", ("row", "7")), act("u1", ("agent", "7")));
+    // The echo arrives first.
+    server.send(&producer.seal(std::slice::from_ref(&written))).await;
+    pass_later(&server, Duration::ZERO).await;
+    assert_eq!(echoes(&server, "pending").await.len(), 1);
+    server.send(&producer.seal(std::slice::from_ref(&edited))).await;
+    let links = server.eventually("&action=ECHO_LINKED", 1).await;
+    assert_eq!(links[0]["entity"], json!({"type": "event", "id": id(&written)}));
+    assert_eq!(links[0]["details"], json!({"act": id(&edited)}));
+    assert_eq!(links[0]["request"]["rule"], "ingest/links");
+
+    run(&server, "update echo_links set state = 'pending', act_id = null").await;
+    let server = server.restart().await;
+    tokio::join!(pass_later(&server, Duration::ZERO), pass_later(&server, Duration::ZERO));
+    while echoes(&server, "linked").await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    pass_later(&server, MINUTE).await;
+    assert_eq!(echoes(&server, "linked").await[0]["act"], id(&edited));
+    server.eventually("&action=ECHO_LINKED", 1).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_forged_echo_without_an_act_stays_unlinked_and_is_shown() {
+    let server = Server::start().await;
+    let mut producer = server.producer().await;
+    let lone = echo("AGENT_DELETED", ("agent", "1"));
+    // Somebody else's act on the same agent is no excuse, nor is what failed, was long ago, or went the same way.
+    let forged = Event { trust: Trust::Verified, ..by("u9", echo("AGENT_DELETED", ("agent", "2"))) };
+    let others = act("u1", ("agent", "2"));
+    let failed = Event { outcome: Outcome::Failure, ..act("u1", ("agent", "1")) };
+    let old = by("u1", event("AGENT_UPDATED", Some(("agent", "1")), Duration::from_secs(20)));
+    let beside = act("u1", ("agent", "1"));
+    let beside = Event { request: lone.request.clone(), ..beside };
+    let all = [lone.clone(), forged.clone(), others, failed, old, beside];
+    server.send(&producer.seal(&all)).await;
+    pass_later(&server, MINUTE).await;
+    let found = echoes(&server, "unlinked").await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    let first = found.iter().find(|echo| echo["id"] == id(&lone)).expect("shown");
+    assert_eq!((&first["action"], &first["act"]), (&json!("AGENT_DELETED"), &Value::Null));
+    assert_eq!(first["entity"], json!({"type": "agent", "id": "1"}));
+    assert_eq!(server.get("/v1/echoes").await.json()["echoes"].as_array().map(Vec::len), Some(2));
+    server.get("/v1/echoes?state=lost").await.problem(400);
+    assert!(server.all("&action=ECHO_LINKED").await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_person_who_did_exactly_one_thing_nearby_is_enough() {
+    let server = Server::start().await;
+    let mut producer = server.producer().await;
+    let of = |who: &str, row: &str| Event {
+        trust: Trust::Verified,
+        ..by(who, echo("PROFILE_UPDATED", ("profile", row)))
+    };
+    let (one, two) = (of("u1", "p1"), of("u2", "p2"));
+    let only = act("u1", ("settings", "a"));
+    let read = act("u1", ("agent", "b"));
+    let read = Event { request: RequestFacts { method: "GET".to_owned(), ..read.request.clone() }, ..read };
+    let all =
+        [one.clone(), two.clone(), only.clone(), read, act("u2", ("agent", "c")), act("u2", ("agent", "d"))];
+    server.send(&producer.seal(&all)).await;
+    pass_later(&server, Duration::from_secs(1)).await;
+    assert!(server.all("&action=ECHO_LINKED").await.is_empty(), "a second act may still come");
+    pass_later(&server, MINUTE).await;
+    let links = server.eventually("&action=ECHO_LINKED", 1).await;
+    assert_eq!(
+        (&links[0]["entity"]["id"], &links[0]["details"]["act"]),
+        (&json!(id(&one)), &json!(id(&only)))
+    );
+    assert_eq!(echoes(&server, "unlinked").await[0]["id"], id(&two));
+    server.stop().await;
+}
