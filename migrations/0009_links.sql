@@ -23,10 +23,26 @@ create table echo_links (
 create index echo_links_pending on echo_links (filed_at, echo_id) where state = 'pending';
 create index echo_links_newest on echo_links (tenant_id, state, filed_at, echo_id);
 
+-- Runs whose answer did not say how they ended, and the events that did.
+--
+-- Invariant: as for echoes, with OUTCOME_COMPLETED. An event completes one run at most.
+create table open_runs (
+    tenant_id text collate "C" not null,
+    run_id uuid not null,
+    filed_at timestamptz not null,
+    received_at timestamptz not null,
+    state text not null default 'pending' check (state in ('pending', 'completed', 'open')),
+    source_id uuid,
+    primary key (tenant_id, run_id),
+    check ((source_id is not null) = (state = 'completed'))
+);
+create index open_runs_source on open_runs (tenant_id, source_id) where source_id is not null;
+create index open_runs_pending on open_runs (filed_at, run_id) where state = 'pending';
+
 do $$
 begin
     if exists (select from pg_roles where rolname = 'edgetrail_app') then
-        grant select, insert, update on echo_links to edgetrail_app;
+        grant select, insert, update on echo_links, open_runs to edgetrail_app;
     end if;
 end
 $$;

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::links;
+use super::{completion, links};
 use crate::clock::Clock;
 use crate::own::{OwnError, Recorder};
 use crate::store::Store;
@@ -55,6 +55,10 @@ impl Follow {
         const START: (DateTime<Utc>, Uuid) = (DateTime::UNIX_EPOCH, Uuid::nil());
         let mut after = START;
         while let Some(last) = links::page(self, after).await? {
+            after = last;
+        }
+        after = START;
+        while let Some(last) = completion::page(self, after).await? {
             after = last;
         }
         Ok(())

@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use shared::event::{Event, JsonText};
+use shared::event::{Event, JsonText, Outcome};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::correlate::completion::AGENT_EXECUTED;
 use crate::store::StoreError;
 use crate::store::coverage::{self, RouteKey, Sightings};
 use crate::store::events::EventRow;
 use crate::store::links::{self, Awaiting};
+use crate::store::runs;
 
 /// The action of the edge's own counts.
 pub const COVERAGE_RECORDED: &str = "COVERAGE_RECORDED";
@@ -32,6 +34,7 @@ pub(super) struct Rollup<'a> {
     covered: BTreeMap<(RouteKey, bool), Sightings>,
     unmapped: BTreeMap<RouteKey, (Sightings, Uuid)>,
     echoes: Vec<Awaiting<'a>>,
+    open_runs: Vec<Awaiting<'a>>,
 }
 
 impl<'a> Rollup<'a> {
@@ -44,6 +47,7 @@ impl<'a> Rollup<'a> {
         match event.action.as_str() {
             COVERAGE_RECORDED => self.add_coverage(event),
             UNMAPPED_MUTATION => self.add_unmapped(event),
+            AGENT_EXECUTED if event.outcome == Outcome::Unknown => self.open_runs.push(awaiting(row)),
             _ => {}
         }
     }
@@ -62,6 +66,9 @@ impl<'a> Rollup<'a> {
         }
         if !self.echoes.is_empty() {
             links::insert(connection, &self.echoes).await?;
+        }
+        if !self.open_runs.is_empty() {
+            runs::insert(connection, &self.open_runs).await?;
         }
         Ok(())
     }

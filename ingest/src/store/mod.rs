@@ -14,6 +14,7 @@ pub mod log;
 pub mod partitions;
 pub mod policies;
 pub mod quarantine;
+pub mod runs;
 pub mod search;
 pub mod signing_keys;
 pub mod streams;

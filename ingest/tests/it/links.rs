@@ -1,4 +1,4 @@
-//! Events that belong to others: writes of the application's own server to their acts.
+//! Events that belong to others: writes of the application's own server to their acts, ends to their runs.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use ingest::clock::{Clock, random};
 use ingest::correlate::Follow;
 use serde_json::{Value, json};
 use shared::event::{
-    Action, Actor, Entity, EntityType, Event, EventId, Outcome, RequestFacts, Timestamp, Trust,
+    Action, Actor, Entity, EntityType, Event, EventId, JsonText, Outcome, RequestFacts, Timestamp, Trust,
 };
 use sqlx::PgPool;
 
@@ -154,5 +154,96 @@ async fn a_person_who_did_exactly_one_thing_nearby_is_enough() {
         (&json!(id(&one)), &json!(id(&only)))
     );
     assert_eq!(echoes(&server, "unlinked").await[0]["id"], id(&two));
+    server.stop().await;
+}
+
+fn run_of(agent: &str, details: Value, ago: u64) -> Event {
+    let event = event("AGENT_EXECUTED", Some(("agent", agent)), Duration::from_secs(ago));
+    Event { outcome: Outcome::Unknown, details: Some(JsonText::from(&details)), ..event }
+}
+
+fn record(action: &str, details: Value) -> Event {
+    Event { details: Some(JsonText::from(&details)), ..echo(action, ("execution", "e")) }
+}
+
+/// What was said of a run, if anything.
+async fn completed(server: &Server, run: &Event) -> Option<Value> {
+    let of = server.all(&format!("&action=OUTCOME_COMPLETED&entity=event/{}", run.id)).await;
+    assert!(of.len() <= 1, "{of:?}");
+    of.first().map(|event| event["details"].clone())
+}
+
+#[tokio::test]
+async fn a_run_is_completed_by_its_execution_or_by_its_agent_and_once() {
+    let server = Server::start().await;
+    let mut producer = server.producer().await;
+    let by_id = run_of("a", json!({"execution_id": "x1"}), 60);
+    let by_agent = run_of("b", json!({}), 60);
+    let early = run_of("c", json!({}), 90);
+    let latest = run_of("c", json!({}), 60);
+    let known = Event { outcome: Outcome::Success, ..run_of("d", json!({"execution_id": "x4"}), 30) };
+    let before = run_of("d", json!({}), 60);
+    let running = run_of("e", json!({"execution_id": "x5"}), 60);
+    let x1 = json!({"execution_id": "x1", "agent_id": "other", "status": "completed", "tokens_used": 40, "duration_ms": 9});
+    let x1 = record("EXECUTION_RECORDED", x1);
+    let of_b =
+        record("EXECUTION_RECORDED", json!({"execution_id": "x2", "agent_id": "b", "status": "failed"}));
+    let of_c = record("EXECUTION_RECORDED", json!({"agent_id": "c", "status": "completed"}));
+    let of_d =
+        record("EXECUTION_RECORDED", json!({"execution_id": "x4", "agent_id": "d", "status": "completed"}));
+    let of_e =
+        record("EXECUTION_RECORDED", json!({"execution_id": "x5", "agent_id": "e", "status": "running"}));
+    let runs = [&by_id, &by_agent, &early, &latest, &known, &before, &running].map(Event::clone);
+    server.send(&producer.seal(&runs)).await;
+    server.send(&producer.seal(&[x1.clone(), of_b.clone(), of_c, of_d, of_e])).await;
+    server.eventually("&action=OUTCOME_COMPLETED", 3).await;
+    assert_eq!(
+        completed(&server, &by_id).await,
+        Some(
+            json!({"outcome": "success", "success": true, "tokens_used": 40, "duration_ms": 9, "source": id(&x1)})
+        )
+    );
+    assert_eq!(
+        completed(&server, &by_agent).await,
+        Some(json!({
+            "outcome": "failure", "success": false, "tokens_used": null, "duration_ms": null, "source": id(&of_b)
+        }))
+    );
+    assert!(completed(&server, &latest).await.is_some(), "a record is of the latest run before it");
+
+    run(&server, "update open_runs set state = 'pending', source_id = null").await;
+    let server = server.restart().await;
+    pass_later(&server, Duration::from_secs(31 * 60)).await;
+    server.eventually("&action=OUTCOME_COMPLETED", 3).await;
+    for run in [&early, &before, &known, &running] {
+        assert_eq!(completed(&server, run).await, None);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_alone_complete_a_run_when_the_wait_is_over_and_unknown_ones_are_never_nought() {
+    let server = Server::start().await;
+    let mut producer = server.producer().await;
+    let (whole, part) = (run_of("a", json!({"execution_id": "x1"}), 60), run_of("b", json!({}), 60));
+    let calls = [
+        json!({"execution_id": "x1", "input_tokens": 10, "output_tokens": 5}),
+        json!({"execution_id": "x1", "input_tokens": 1, "output_tokens": 2}),
+        json!({"agent_id": "b", "input_tokens": 7, "output_tokens": 7}),
+        json!({"agent_id": "b", "input_tokens": 7}),
+    ]
+    .map(|details| record("TOKEN_USAGE_RECORDED", details));
+    server.send(&producer.seal(&[whole.clone(), part.clone()])).await;
+    server.send(&producer.seal(&calls)).await;
+    pass_later(&server, Duration::from_secs(60)).await;
+    assert!(server.all("&action=OUTCOME_COMPLETED").await.is_empty(), "the record may still come");
+    pass_later(&server, Duration::from_secs(31 * 60)).await;
+    let whole = completed(&server, &whole).await.expect("completed");
+    assert_eq!(
+        (&whole["tokens_used"], &whole["outcome"], &whole["success"]),
+        (&json!(18), &json!("unknown"), &Value::Null)
+    );
+    let part = completed(&server, &part).await.expect("completed");
+    assert_eq!(part["tokens_used"], Value::Null);
     server.stop().await;
 }
