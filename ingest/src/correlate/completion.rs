@@ -40,7 +40,11 @@ pub(super) async fn page(
         return Ok(None);
     }
     let mut page = runs::pending(&mut transaction, after, PAGE).await?;
-    let Some(first) = page.first().map(|run| run.filed_at) else { return Ok(None) };
+    let Some(first) = page.first().map(|run| run.filed_at) else {
+        // A transaction that is only dropped keeps the lock for a while.
+        store::commit(transaction).await?;
+        return Ok(None);
+    };
     page.retain(|run| run.filed_at - first <= PAGE_SPAN);
     let last = page.last().map(|run| (run.filed_at, run.id));
     let mut by_tenant: BTreeMap<String, Vec<Run>> = BTreeMap::new();

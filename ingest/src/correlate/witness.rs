@@ -152,6 +152,7 @@ impl Witness {
         }
         let page = writes::unreported(&mut transaction, tenant, REPORTED_TOGETHER).await?;
         if page.is_empty() {
+            store::commit(transaction).await?;
             return Ok(false);
         }
         let now = self.clock.now();
@@ -192,7 +193,11 @@ impl Witness {
             return Ok(None);
         }
         let mut page = writes::pending(&mut transaction, tenant, after, PAGE).await?;
-        let Some(first) = page.first().map(|write| write.at) else { return Ok(None) };
+        let Some(first) = page.first().map(|write| write.at) else {
+            // A transaction that is only dropped keeps the lock for a while.
+            store::commit(transaction).await?;
+            return Ok(None);
+        };
         page.retain(|write| write.at - first <= PAGE_SPAN);
         let Some(last) = page.last().map(|write| (write.at, write.seq)) else { return Ok(None) };
 
