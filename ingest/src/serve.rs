@@ -16,7 +16,7 @@ use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::correlate::{Reconciler, Witness, inference};
+use crate::correlate::{Follow, Reconciler, Witness, inference};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::limits::Limits;
@@ -183,8 +183,8 @@ impl Backend {
             config.policy.allow_closed,
         ));
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
-        let witnesses =
-            config.witnesses.into_iter().map(|it| Witness::new(it, store.clone(), clock.clone())).collect();
+        let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
+        let witnesses = config.witnesses.into_iter().map(witness).collect();
         let accountant = Accountant {
             store: store.clone(),
             recorder: recorder.clone(),
@@ -238,6 +238,10 @@ impl Backend {
         let reconciler =
             Reconciler::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
         let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
+        let follow =
+            Follow::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let (stop_follow, follow_stopped) = watch::channel(false);
+        let follow = tokio::spawn(follow.run(follow_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -271,6 +275,8 @@ impl Backend {
         accounts.abort();
         let _ = inference.await;
         let _ = reconciliation.await;
+        let _ = stop_follow.send(true);
+        let _ = follow.await;
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);

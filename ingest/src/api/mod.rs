@@ -2,6 +2,7 @@
 
 mod batches;
 mod coverage;
+mod echoes;
 mod events;
 mod health;
 mod inbox;

@@ -14,8 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, events, health, inbox, intents, log, policy, quarantine,
-    reconciliation, streams, writes,
+    Answer, Shared, State, batches, coverage, echoes, events, health, inbox, intents, log, policy,
+    quarantine, reconciliation, streams, writes,
 };
 
 /// The routes over a state.
@@ -43,6 +43,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/streams", get(streams::list))
         .route("/v1/intents", get(intents::list))
         .route("/v1/reconciliation", get(reconciliation::read))
+        .route("/v1/echoes", get(echoes::list))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

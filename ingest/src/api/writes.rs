@@ -92,6 +92,7 @@ fn percentage(table: &TableCoverage) -> Option<f64> {
     Some(f64::from(i32::try_from(tenths).ok()?) / 10.0)
 }
 
+/// The window that a list is asked for, and no parameter but `others` beside it.
 pub(super) fn range(
     parameters: &[(String, String)],
     now: DateTime<Utc>,

@@ -2,14 +2,19 @@
 //!
 //! [`witness`] reads what a watched database says was written; [`matching`] decides which event tells why.
 //! [`inference`] holds an update against what was last seen of its entity; [`reconcile`] holds the application's own
-//! audit against the events. Both follow the stored events through [`feed`].
+//! audit against the events. Both follow the stored events through [`feed`]. [`follow`] looks for the act behind a write of
+//! the application's own server ([`links`]), and for the end of a run whose answer did not say it ([`completion`]).
 
+pub(crate) mod completion;
 pub mod feed;
+pub mod follow;
 pub mod inference;
+mod links;
 pub mod matching;
 pub mod memory;
 pub mod reconcile;
 pub mod witness;
 
+pub use follow::Follow;
 pub use reconcile::Reconciler;
 pub use witness::Witness;

@@ -4,23 +4,32 @@
 //! Lines are stored first and deleted there afterwards, so a stop in between repeats a line and never loses one. They
 //! are taken by delete, not by "newer than the last seen": numbers commit out of order. Any number of processes may do
 //! this; a lock of the tenant keeps two from spending the same event.
+//!
+//! A write that nothing tells is an event of its own, recorded before the write is marked as reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::event::{EntityType, TenantId};
+use serde_json::json;
+use shared::batch::MAX_TEXT_LEN;
+use shared::event::{EntityType, RetentionClass, Severity, TenantId, Timestamp};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
 use super::matching::{self, Act, Patience};
 use crate::clock::Clock;
 use crate::config;
+use crate::own::{OwnError, OwnEvent, Recorder};
+use crate::store::writes::Unreported;
 use crate::store::{self, Doing as _, Store, StoreError, writes};
+use crate::view::time;
 
 /// Lines of one reading, and writes of one page.
 const PAGE: i64 = 500;
 /// A slow customer database must not keep us from settling what is stored.
 const READ_WITHIN: Duration = Duration::from_secs(10);
+/// Writes that are reported in one batch.
+const REPORTED_TOGETHER: i64 = 100;
 /// Writes of a page lie within this, so that its events do too.
 const PAGE_SPAN: TimeDelta = TimeDelta::seconds(60);
 
@@ -33,12 +42,13 @@ pub struct Witness {
     poll: Duration,
     customer: PgPool,
     store: Store,
+    recorder: Recorder,
     clock: Clock,
 }
 
 impl Witness {
     /// Prepares it; connections are made when first used.
-    pub fn new(config: config::Witness, store: Store, clock: Clock) -> Self {
+    pub fn new(config: config::Witness, store: Store, recorder: Recorder, clock: Clock) -> Self {
         // No prepared statements and no session settings: a pooler may stand between.
         let customer = PgPoolOptions::new()
             .max_connections(1)
@@ -54,6 +64,7 @@ impl Witness {
             poll: config.poll,
             customer,
             store,
+            recorder,
             clock,
         }
     }
@@ -78,8 +89,8 @@ impl Witness {
     /// One reading of the outbox, and one look at everything that is pending. Whether there is more to read.
     ///
     /// # Errors
-    /// If either database refuses; the next pass takes up where this one stopped.
-    pub async fn pass(&self) -> Result<bool, StoreError> {
+    /// If either database refuses, or our own log; the next pass takes up where this one stopped.
+    pub async fn pass(&self) -> Result<bool, OwnError> {
         let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
         let full = tokio::time::timeout(READ_WITHIN, self.read_outbox())
             .await
@@ -88,7 +99,8 @@ impl Witness {
             .flatten();
         // What is stored is settled also while the customer's database does not answer.
         self.settle().await?;
-        full
+        while self.report_page().await? {}
+        Ok(full?)
     }
 
     async fn read_outbox(&self) -> Result<bool, StoreError> {
@@ -131,6 +143,45 @@ impl Witness {
         Ok(())
     }
 
+    /// Records the next writes that nothing told; whether there may be more.
+    async fn report_page(&self) -> Result<bool, OwnError> {
+        let tenant = self.tenant.as_str();
+        let mut transaction = self.store.begin().await?;
+        if !writes::try_lock(&mut transaction, tenant).await? {
+            return Ok(false);
+        }
+        let page = writes::unreported(&mut transaction, tenant, REPORTED_TOGETHER).await?;
+        if page.is_empty() {
+            store::commit(transaction).await?;
+            return Ok(false);
+        }
+        let now = self.clock.now();
+        self.recorder.record(page.iter().map(|write| self.report(write, now)).collect()).await?;
+        writes::mark_reported(&mut transaction, tenant, &page, now.to_utc()).await?;
+        store::commit(transaction).await?;
+        Ok(i64::try_from(page.len()) == Ok(REPORTED_TOGETHER))
+    }
+
+    fn report(&self, write: &Unreported, now: Timestamp) -> OwnEvent {
+        let kind = write.entity_type.as_deref().unwrap_or("row");
+        let mut event = OwnEvent::new(&self.tenant, "WRITE_UNATTRIBUTED", "ingest/witness", now, kind, "");
+        if let Some(entity) = &mut event.entity {
+            entity.id = write.key.as_deref().map(|key| short(key).to_owned());
+        }
+        OwnEvent {
+            severity: Severity::Critical,
+            class: RetentionClass::Critical,
+            details: Some(json!({
+                "table": write.table_name,
+                "op": write.op,
+                "txid": write.txid.to_string(),
+                "at": time(write.at),
+                "uid": write.uid.as_deref().map(short),
+            })),
+            ..event
+        }
+    }
+
     /// Settles the page after a place; the place of its last write, or none at the end or if another process is at it.
     async fn settle_page(
         &self,
@@ -142,7 +193,11 @@ impl Witness {
             return Ok(None);
         }
         let mut page = writes::pending(&mut transaction, tenant, after, PAGE).await?;
-        let Some(first) = page.first().map(|write| write.at) else { return Ok(None) };
+        let Some(first) = page.first().map(|write| write.at) else {
+            // A transaction that is only dropped keeps the lock for a while.
+            store::commit(transaction).await?;
+            return Ok(None);
+        };
         page.retain(|write| write.at - first <= PAGE_SPAN);
         let Some(last) = page.last().map(|write| (write.at, write.seq)) else { return Ok(None) };
 
@@ -162,4 +217,9 @@ impl Witness {
         }
         Ok(Some(last))
     }
+}
+
+/// As much of a text as an event may hold: a customer's keys know no limit, and the event must not fail on one.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT_LEN)]
 }

@@ -1,5 +1,5 @@
 //! Figures that are kept while events are stored, in the same transaction, so that no list is ever counted again: how
-//! much of the traffic rules cover, and which mutating routes they do not know.
+//! much of the traffic rules cover, which mutating routes they do not know, and which events wait for another.
 //!
 //! What an event says about counts was written elsewhere; a number or text that could cost the batch is left out.
 
@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use shared::event::{Event, JsonText};
+use shared::event::{Event, JsonText, Outcome};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::correlate::completion::AGENT_EXECUTED;
 use crate::store::StoreError;
 use crate::store::coverage::{self, RouteKey, Sightings};
+use crate::store::events::EventRow;
+use crate::store::links::{self, Awaiting};
+use crate::store::runs;
 
 /// The action of the edge's own counts.
 pub const COVERAGE_RECORDED: &str = "COVERAGE_RECORDED";
@@ -26,17 +30,24 @@ const UNLISTED: &str = "*";
 
 /// What a group of events adds up to.
 #[derive(Debug, Default)]
-pub(super) struct Rollup {
+pub(super) struct Rollup<'a> {
     covered: BTreeMap<(RouteKey, bool), Sightings>,
     unmapped: BTreeMap<RouteKey, (Sightings, Uuid)>,
+    echoes: Vec<Awaiting<'a>>,
+    open_runs: Vec<Awaiting<'a>>,
 }
 
-impl Rollup {
+impl<'a> Rollup<'a> {
     /// Adds a stored event.
-    pub(super) fn add(&mut self, event: &Event) {
+    pub(super) fn add(&mut self, row: &'a EventRow) {
+        let event = &row.event;
+        if event.echo {
+            self.echoes.push(awaiting(row));
+        }
         match event.action.as_str() {
             COVERAGE_RECORDED => self.add_coverage(event),
             UNMAPPED_MUTATION => self.add_unmapped(event),
+            AGENT_EXECUTED if event.outcome == Outcome::Unknown => self.open_runs.push(awaiting(row)),
             _ => {}
         }
     }
@@ -52,6 +63,12 @@ impl Rollup {
             let rows: Vec<_> =
                 self.unmapped.iter().map(|(key, (seen, example))| (key, *seen, *example)).collect();
             coverage::add_unmapped(connection, &rows).await?;
+        }
+        if !self.echoes.is_empty() {
+            links::insert(connection, &self.echoes).await?;
+        }
+        if !self.open_runs.is_empty() {
+            runs::insert(connection, &self.open_runs).await?;
         }
         Ok(())
     }
@@ -97,6 +114,15 @@ impl Rollup {
             None => (seen, event.id.uuid()),
         };
         self.unmapped.insert(key, entry);
+    }
+}
+
+fn awaiting(row: &EventRow) -> Awaiting<'_> {
+    Awaiting {
+        tenant: row.event.tenant.as_str(),
+        id: row.event.id.uuid(),
+        filed_at: row.filed_at,
+        received_at: row.received_at,
     }
 }
 

@@ -278,12 +278,12 @@ async fn write_once(store: &Store, group: &[&Prepared], care: Care) -> Result<Ve
 }
 
 /// What the events that were stored add up to.
-fn rolled_up(new: &[(i64, &Prepared)], bad: &HashMap<i64, Vec<Bad>>) -> Rollup {
+fn rolled_up<'a>(new: &[(i64, &'a Prepared)], bad: &HashMap<i64, Vec<Bad>>) -> Rollup<'a> {
     let mut rollup = Rollup::default();
     for (id, batch) in new {
         let refused = bad.get(id).map_or(&[][..], Vec::as_slice);
         let stored = |row: &&EventRow| refused.iter().all(|bad| bad.row.position != row.position);
-        batch.good.iter().filter(stored).for_each(|row| rollup.add(&row.event));
+        batch.good.iter().filter(stored).for_each(|row| rollup.add(row));
     }
     rollup
 }

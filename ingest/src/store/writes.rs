@@ -101,6 +101,27 @@ pub struct Settled {
     pub event_id: Option<Uuid>,
 }
 
+/// A write that nothing told, of which no event says so yet.
+#[derive(Debug, Clone)]
+pub struct Unreported {
+    /// When the statement ran.
+    pub at: DateTime<Utc>,
+    /// Its number in the outbox.
+    pub seq: i64,
+    /// The table.
+    pub table_name: String,
+    /// What the table's rows are as entities.
+    pub entity_type: Option<String>,
+    /// The primary key as text.
+    pub key: Option<String>,
+    /// The operation.
+    pub op: String,
+    /// The transaction.
+    pub txid: i64,
+    /// Whom the session worked for.
+    pub uid: Option<String>,
+}
+
 /// One table's writes over a range of time.
 #[derive(Debug, Clone)]
 pub struct TableCoverage {
@@ -303,6 +324,54 @@ pub async fn settle(
     .execute(connection)
     .await
     .doing("settling writes")?;
+    Ok(())
+}
+
+/// The oldest writes that nothing told and of which no event says so.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn unreported(
+    connection: &mut PgConnection,
+    tenant: &str,
+    limit: i64,
+) -> Result<Vec<Unreported>, StoreError> {
+    sqlx::query_as!(
+        Unreported,
+        "select at, seq, table_name, entity_type, key, op, txid, uid from witness_writes
+         where tenant_id = $1 and state = 'unattributed' and reported_at is null order by at, seq limit $2",
+        tenant,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+    .doing("reading writes to report")
+}
+
+/// Remembers that events say of these writes that nothing told them.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn mark_reported(
+    connection: &mut PgConnection,
+    tenant: &str,
+    writes: &[Unreported],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let at: Vec<_> = writes.iter().map(|it| it.at).collect();
+    let seq: Vec<_> = writes.iter().map(|it| it.seq).collect();
+    sqlx::query!(
+        "update witness_writes w set reported_at = $4
+         from unnest($2::timestamptz[], $3::bigint[]) as u (at, seq)
+         where w.tenant_id = $1 and w.at = u.at and w.seq = u.seq",
+        tenant,
+        &at,
+        &seq,
+        now
+    )
+    .execute(connection)
+    .await
+    .doing("marking reported writes")?;
     Ok(())
 }
 

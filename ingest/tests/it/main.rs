@@ -9,6 +9,7 @@ mod inference;
 mod intents;
 mod ledger;
 mod limits;
+mod links;
 mod own;
 mod policy;
 mod reading;

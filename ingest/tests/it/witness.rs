@@ -91,7 +91,7 @@ fn witness(server: &Server, customer: &Customer, ahead: &Ahead) -> Witness {
         match_window: WINDOW,
         hold: HOLD,
     };
-    Witness::new(config, server.store.clone(), ahead.clock())
+    Witness::new(config, server.store.clone(), server.recorder.clone(), ahead.clock())
 }
 
 /// What the edge saw just now: an act on an agent.
@@ -241,6 +241,25 @@ async fn another_persons_event_explains_nothing() {
     ahead.by(HOLD);
     settle(&witness, &customer).await;
     assert_eq!(states(&server).await["unattributed"], 1);
+
+    // It is an event, and stays the only one however often is looked.
+    let again = self::witness(&server, &customer, &ahead);
+    tokio::join!(settle(&witness, &customer), settle(&again, &customer));
+    let events = server.eventually("&action=WRITE_UNATTRIBUTED", 1).await;
+    let event = &events[0];
+    assert_eq!(event["entity"], serde_json::json!({"type": "agent", "id": "a"}));
+    assert_eq!((&event["severity"], &event["class"]), (&"critical".into(), &"critical".into()));
+    let details = &event["details"];
+    assert_eq!((&details["table"], &details["op"]), (&"agents".into(), &"INSERT".into()));
+    assert_eq!(details["uid"], "u1");
+    assert!(details["txid"].is_string() && details["at"].is_string(), "{details}");
+
+    // What was not marked is said again rather than not at all.
+    let owner = PgPool::connect_with(server.database.clone()).await.expect("connected");
+    sqlx::query("update witness_writes set reported_at = null").execute(&owner).await.expect("done");
+    witness.pass().await.expect("passed");
+    witness.pass().await.expect("passed");
+    server.eventually("&action=WRITE_UNATTRIBUTED", 2).await;
     server.stop().await;
 }
 
