@@ -163,17 +163,16 @@ impl Scene {
 
     /// Every stored event but the records of traffic, oldest first.
     pub async fn events(&self) -> Vec<Value> {
-        let mut events = self.all_events().await;
-        events.retain(|event| event["action"] != "COVERAGE_RECORDED");
-        events
+        self.all_events("").await
     }
 
-    /// Every stored event, oldest first, by as many pages as it takes.
-    pub async fn all_events(&self) -> Vec<Value> {
+    /// Every stored event that the backend lists under this filter, oldest first, by as many pages as it takes.
+    async fn all_events(&self, filter: &str) -> Vec<Value> {
         let mut events = Vec::new();
         let mut cursor = String::new();
         loop {
-            let page = self.api().get(&format!("/v1/events?limit=200{cursor}")).await.expect("an answer");
+            let page =
+                self.api().get(&format!("/v1/events?limit=200{filter}{cursor}")).await.expect("an answer");
             assert_eq!(page.status, 200, "{}", page.text());
             let page = page.json();
             events.extend(page["events"].as_array().expect("a list").iter().cloned());
@@ -214,18 +213,15 @@ impl Scene {
     pub async fn until(&self, action: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let start = std::time::Instant::now();
         loop {
-            let mut events = self.all_events().await;
-            let all = events.len();
-            events.retain(|event| event["action"] == action);
+            let events = self.all_events(&format!("&action={action}")).await;
             if enough(&events) {
                 return events;
             }
             let worker = self.worker.output();
             assert!(
                 start.elapsed() < SOON,
-                "{} events are {action}, of {}\nworker: {}",
+                "{} events are {action}\nworker: {}",
                 events.len(),
-                all,
                 tail(&worker)
             );
             tokio::time::sleep(Duration::from_millis(300)).await;
