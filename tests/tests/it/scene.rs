@@ -161,24 +161,23 @@ impl Scene {
         ask(self.worker.address(), &self.config.supabase_host(), call).await
     }
 
-    /// Every stored event but the records of traffic, oldest first.
+    /// Every stored event of the Worker but its records of traffic, oldest first.
     pub async fn events(&self) -> Vec<Value> {
-        let mut events = self.all_events().await;
-        events.retain(|event| event["action"] != "COVERAGE_RECORDED");
+        let mut events = self.all_events("").await;
+        // What the backend finds out about them comes at its own time.
+        events.retain(|event| {
+            !event["request"]["rule"].as_str().is_some_and(|rule| rule.starts_with("ingest/"))
+        });
         events
     }
 
-    /// Every stored event, oldest first, by as many pages as it takes.
-    pub async fn all_events(&self) -> Vec<Value> {
-        self.pages("").await
-    }
-
-    async fn pages(&self, filter: &str) -> Vec<Value> {
+    /// Every stored event that the backend lists under this filter, oldest first, by as many pages as it takes.
+    async fn all_events(&self, filter: &str) -> Vec<Value> {
         let mut events = Vec::new();
         let mut cursor = String::new();
         loop {
-            let url = format!("/v1/events?limit=200{filter}{cursor}");
-            let page = self.api().get(&url).await.expect("an answer");
+            let page =
+                self.api().get(&format!("/v1/events?limit=200{filter}{cursor}")).await.expect("an answer");
             assert_eq!(page.status, 200, "{}", page.text());
             let page = page.json();
             events.extend(page["events"].as_array().expect("a list").iter().cloned());
@@ -219,8 +218,7 @@ impl Scene {
     pub async fn until(&self, action: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let start = std::time::Instant::now();
         loop {
-            // By name: a list of everything leaves the Worker's own counts out.
-            let events = self.pages(&format!("&action={action}")).await;
+            let events = self.all_events(&format!("&action={action}")).await;
             if enough(&events) {
                 return events;
             }
