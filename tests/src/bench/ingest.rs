@@ -74,6 +74,7 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
         port: free_port(None)?,
         key: key.clone(),
         api_key: format!("etk_bench_{}", hex::encode(random::<32>())),
+        more: String::new(),
     };
     let ingest = Ingest::start(&dir.path().join("ingest"), spec).await?;
     let mut bench = Bench::start(&ingest, &key).await?;

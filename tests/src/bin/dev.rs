@@ -110,7 +110,12 @@ async fn run(arguments: Arguments) -> Result<(), DevError> {
     let key = SigningKey::from_seed(seed);
 
     say("backend", "starting; the first start makes a PostgreSQL cluster");
-    let spec = IngestSpec { port: port("backend", INGEST_PORT)?, key: key.clone(), api_key: secrets.api_key };
+    let spec = IngestSpec {
+        port: port("backend", INGEST_PORT)?,
+        key: key.clone(),
+        api_key: secrets.api_key,
+        more: String::new(),
+    };
     let api_key = spec.api_key.clone();
     let ingest = Ingest::start(&dir.join("ingest"), spec).await?;
     say("backend", &format!("http://{}", ingest.address()));

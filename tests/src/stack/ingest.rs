@@ -26,6 +26,8 @@ pub struct IngestSpec {
     pub key: SigningKey,
     /// An administrator's API key, `etk_<id>_<secret>`.
     pub api_key: String,
+    /// More of the configuration, as TOML.
+    pub more: String,
 }
 
 impl IngestSpec {
@@ -37,12 +39,13 @@ impl IngestSpec {
         format!(
             "[http]\nlisten = \"127.0.0.1:{port}\"\n\n[database]\ndata_dir = {data}\n\n[log]\norigin = \"localhost\"\n\n\
              [[signers]]\nkey = {key}\ntenants = [\"demo\"]\n\n[[api_keys]]\nid = {id}\ntenant = \"demo\"\n\
-             role = \"admin\"\nsha256 = \"{hash}\"\n",
+             role = \"admin\"\nsha256 = \"{hash}\"\n\n{more}",
             port = self.port,
             data = text(data_dir.display().to_string()),
             key = text(self.key.verifier.to_string()),
             id = text(id),
             hash = hex::encode(Sha256::digest(&self.api_key)),
+            more = self.more,
         )
     }
 }
@@ -147,6 +150,7 @@ mod tests {
             port: 9200,
             key: SigningKey::from_seed([7; 32]),
             api_key: "etk_dev_secret".to_owned(),
+            more: String::new(),
         };
         let text = spec.toml(Path::new("/tmp/a \"b\""));
         let config: toml::Table = toml::from_str(&text).expect("it is TOML");

@@ -12,6 +12,7 @@ mod faults;
 mod floods;
 mod intents;
 mod old_sides;
+mod open_mode;
 mod policy_pickup;
 mod preread;
 mod replay;

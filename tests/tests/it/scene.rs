@@ -46,6 +46,8 @@ pub struct Setup {
     pub backend: Option<SocketAddr>,
     /// Changes the Worker's configuration.
     pub adjust: Adjust,
+    /// More of the backend's configuration, as TOML.
+    pub backend_more: &'static str,
 }
 
 pub type Adjust = Box<dyn FnOnce(&mut EdgeConfig) + Send>;
@@ -60,6 +62,7 @@ impl Default for Setup {
             entry: None,
             backend: None,
             adjust: Box::new(|_| {}),
+            backend_more: "",
         }
     }
 }
@@ -77,6 +80,7 @@ impl Scene {
             port,
             key: registered,
             api_key: format!("etk_dev_{}", "0123456789abcdef".repeat(4)),
+            more: setup.backend_more.to_owned(),
         };
         let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
         let worker_port = free_port(None).expect("a port");
