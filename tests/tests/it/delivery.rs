@@ -30,7 +30,7 @@ fn names(calls: &[(String, Call)]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_down_for_a_minute_loses_nothing_and_stores_nothing_twice() {
+async fn c34_a_backend_that_is_down_for_a_minute_loses_nothing_and_stores_nothing_twice() {
     let keys = Keys::generate();
     let (mut scene, calls) = scene_with(&keys, 90, Setup::default()).await;
     create(&scene, &keys, &calls[..30]).await;

@@ -29,7 +29,7 @@ async fn a_page_passes_with_all_its_headers() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_keeps_its_length() {
+async fn c33_an_answer_to_head_keeps_its_length() {
     let scene = Scene::start().await;
     scene.origin.answers("HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 123456\r\n\r\n");
     scene.same(&Request::new("HEAD")).await;
@@ -40,7 +40,7 @@ async fn an_answer_to_head_keeps_its_length() {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_stay_without() {
+async fn c33_answers_without_a_body_stay_without() {
     let scene = Scene::start().await;
     scene.origin.answers("HTTP/1.1 204 No Content\r\nX-Request-Id: 7\r\n\r\n");
     scene.same(&Request::new("GET")).await;

@@ -6,7 +6,7 @@ use crate::raw::{Raw, chunk};
 use crate::scene::{AUDITED, Gate, Request, SOON, Scene, UNAUDITED};
 
 #[tokio::test]
-async fn an_event_arrives_while_the_stream_is_still_open() {
+async fn c33_an_event_arrives_while_the_stream_is_still_open() {
     let scene = Scene::start().await;
     let first_arrived = Gate::default();
     let gate = first_arrived.clone();

@@ -58,7 +58,7 @@ async fn next(raw: &mut Raw) -> io::Result<(u8, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn messages_and_the_code_of_the_end_pass_both_ways() {
+async fn c33_messages_and_the_code_of_the_end_pass_both_ways() {
     let scene = Scene::start().await;
     scene.origin.does(|head, mut raw| async move {
         let key = head.header("sec-websocket-key").unwrap_or_default();
