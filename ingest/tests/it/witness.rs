@@ -131,7 +131,7 @@ async fn states(server: &Server) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn installing_and_watching_twice_changes_nothing_and_every_operation_is_told() {
+async fn c26_installing_and_watching_twice_changes_nothing_and_every_operation_is_told() {
     let server = Server::start().await;
     let customer = Customer::of(&server).await;
     customer.install().await;
@@ -163,7 +163,7 @@ async fn installing_and_watching_twice_changes_nothing_and_every_operation_is_to
 }
 
 #[tokio::test]
-async fn a_table_without_a_primary_key_is_an_error_and_the_reader_reads_the_outbox_alone() {
+async fn c26_a_table_without_a_primary_key_is_an_error_and_the_reader_reads_the_outbox_alone() {
     let server = Server::start().await;
     let customer = Customer::of(&server).await;
     customer.run("create table keyless (n int)").await;
@@ -188,7 +188,7 @@ async fn a_table_without_a_primary_key_is_an_error_and_the_reader_reads_the_outb
 }
 
 #[tokio::test]
-async fn an_event_and_a_write_join_in_either_order_and_after_a_restart() {
+async fn c31_an_event_and_a_write_join_in_either_order_and_after_a_restart() {
     let server = Server::start().await;
     let customer = Customer::of(&server).await;
     let mut producer = server.producer().await;
