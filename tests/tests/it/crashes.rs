@@ -9,14 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::routing::post;
-use axum::{Json, Router};
-use serde_json::{Value, json};
 use tests::keys::Keys;
 use tests::stack::EVENTS;
-use tests::wire::{Server, send};
+use tests::wire::send;
 
-use crate::scene::{SOON, Scene, Setup, created, creation};
+use crate::scene::{SOON, Scene, Setup, created, creating_application, creation};
 
 const KILLS: usize = 10;
 const CLIENTS: usize = 4;
@@ -70,14 +67,7 @@ async fn client(
 #[tokio::test]
 async fn ten_kills_at_any_moment_lose_nothing_that_was_accepted_and_store_nothing_twice() {
     let keys = Keys::generate();
-    let create = async |Json(body): Json<Value>| {
-        let name = body["agent"]["agent_name"].clone();
-        let agent = json!({"id": name, "agent_name": name});
-        (axum::http::StatusCode::CREATED, Json(json!({"success": true, "agent": agent})))
-    };
-    let origin = Server::start(Router::new().route("/api/create-agent", post(create)), None).await;
-    let origin = origin.expect("a port");
-    let upstream = format!("http://{}", origin.address());
+    let (_application, upstream) = creating_application().await;
     let adjust = Box::new(move |config: &mut tests::stack::EdgeConfig| config.mounts[0].upstream = upstream);
     let mut scene = Scene::start(&keys, Vec::new(), Setup { adjust, ..Setup::default() }).await;
 

@@ -4,14 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use axum::routing::post;
-use axum::{Json, Router};
-use serde_json::{Value, json};
 use tests::keys::Keys;
 use tests::stack::DeliveryMode;
-use tests::wire::{Server, send};
+use tests::wire::send;
 
-use crate::scene::{SOON, Scene, Setup, created, creation};
+use crate::scene::{SOON, Scene, Setup, created, creating_application, creation};
 
 const ACTS: usize = 80;
 
@@ -21,14 +18,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(2);
 #[tokio::test]
 async fn a_kill_costs_at_most_what_was_in_flight_and_the_stream_is_ended_with_its_tail_unknown() {
     let keys = Keys::generate();
-    let create = async |Json(body): Json<Value>| {
-        let name = body["agent"]["agent_name"].clone();
-        let agent = json!({"id": name, "agent_name": name});
-        (axum::http::StatusCode::CREATED, Json(json!({"success": true, "agent": agent})))
-    };
-    let origin = Server::start(Router::new().route("/api/create-agent", post(create)), None).await;
-    let origin = origin.expect("a port");
-    let upstream = format!("http://{}", origin.address());
+    let (_application, upstream) = creating_application().await;
     let setup = Setup {
         mode: DeliveryMode::Direct,
         adjust: Box::new(move |config| config.mounts[0].upstream = upstream),

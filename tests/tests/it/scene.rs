@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
 use serde_json::{Value, json};
 use shared::recording::Exchange;
 use sqlx::Row as _;
@@ -17,7 +20,7 @@ use tests::stack::{
     Api, DeliveryMode, EdgeConfig, Ingest, IngestSpec, QueueOptions, SigningKey, Worker, edge_bundle,
     free_port,
 };
-use tests::wire::{Answer, Call, send};
+use tests::wire::{Answer, Call, Server, send};
 
 /// How long events may take from the request to the API, on a loaded machine.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -340,6 +343,19 @@ pub fn creation(name: &str) -> (Exchange, Call) {
         body: Some(request.clone()),
     };
     (exchange("POST", "/api/create-agent", &request, 201, &response), call)
+}
+
+/// An application that creates agents of any name; with its address as an upstream.
+pub async fn creating_application() -> (Server, String) {
+    let create = async |Json(body): Json<Value>| {
+        let name = body["agent"]["agent_name"].clone();
+        let agent = json!({"id": name, "agent_name": name});
+        (StatusCode::CREATED, Json(json!({"success": true, "agent": agent})))
+    };
+    let router = Router::new().route("/api/create-agent", post(create));
+    let server = Server::start(router, None).await.expect("a port");
+    let upstream = format!("http://{}", server.address());
+    (server, upstream)
 }
 
 /// The names of the agents that events say were created, sorted.
