@@ -93,8 +93,11 @@ impl Worker {
         let mut command = Command::new(&self.bin);
         command.args(["serve", "--experimental", "config.capnp"]).current_dir(&self.dir);
         let mut process = Process::start("workerd", command, &self.dir.join("workerd.log"))?;
-        let address = self.address();
-        process.wait_for(READY, |_| TcpStream::connect(address).ok()).await?;
+        // It opens its sockets one after the other.
+        let backlog = SocketAddr::from(([127, 0, 0, 1], self.backlog_port));
+        let open = [self.address(), backlog];
+        let listens = |address: &SocketAddr| TcpStream::connect(address).is_ok();
+        process.wait_for(READY, |_| open.iter().all(listens).then_some(())).await?;
         self.process = Some(process);
         self.backlog(DEAD_LETTERS).await?;
         Ok(())
