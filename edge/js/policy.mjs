@@ -6,7 +6,7 @@ const WAIT_MS = 5_000;
 const MAX_BYTES = 600_000;
 const utf8 = new TextEncoder();
 
-const known = new Map(); // tenant -> { etag, asked }
+const known = new Map(); // tenant -> { etag, asked, refused }
 
 /** Asks for the policies of all tenants if it is time to; the last good one stays whatever comes. */
 export function refresh(env, ctx, now) {

@@ -2,7 +2,8 @@
 //!
 //! [`Draft::from_exchange`] looks at everything once and keeps what may be kept: outcome, entity, details and changes,
 //! redacted, and the [`Check`](crate::identity::Check)s that somebody with a crypto engine must run.
-//! [`Draft::into_event`] takes the verdicts, the time and random bytes and gives the event. Between the two the draft is
+//! [`Draft::into_events`] takes the verdicts and random bytes and gives the event, and where the request named another user
+//! than its token proves, one more beside it. Between the two the draft is
 //! plain text in the caller's hands, so nothing is lost when this code is torn down and started anew.
 
 mod before;

@@ -1,4 +1,4 @@
-//! The expression language of rules: plain paths and a dozen functions.
+//! The expression language of rules: plain paths and about twenty functions.
 //!
 //! ```text
 //! expression = source | literal | function "(" expression {"," expression} ")"
