@@ -4,7 +4,7 @@
 //! The batch rows decide what is new, in the same transaction as the events, so a repeated request stores nothing
 //! twice, and a commit whose answer was lost can simply be tried again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -236,7 +236,6 @@ async fn write_once(store: &Store, group: &[&Prepared], care: Care) -> Result<Ve
     for (id, refused) in insert_events(&mut transaction, &new, care).await? {
         bad.entry(id).or_default().push(refused);
     }
-    rolled_up(&new, &bad).write(&mut transaction).await?;
     let quarantined: Vec<_> = new
         .iter()
         .flat_map(|(id, batch)| {
@@ -248,6 +247,7 @@ async fn write_once(store: &Store, group: &[&Prepared], care: Care) -> Result<Ve
         quarantine::insert(&mut transaction, &quarantined).await?;
     }
     let set_aside = quarantined.iter().map(|(_, id, row)| (*id, row.position)).collect();
+    rolled_up(&new, &set_aside).write(&mut transaction).await?;
     bookkeeping::keep(&mut transaction, &new, &set_aside).await?;
     let entries: Vec<_> = new
         .iter()
@@ -278,12 +278,11 @@ async fn write_once(store: &Store, group: &[&Prepared], care: Care) -> Result<Ve
 }
 
 /// What the events that were stored add up to.
-fn rolled_up<'a>(new: &[(i64, &'a Prepared)], bad: &HashMap<i64, Vec<Bad>>) -> Rollup<'a> {
+fn rolled_up<'a>(new: &[(i64, &'a Prepared)], set_aside: &HashSet<(i64, i16)>) -> Rollup<'a> {
     let mut rollup = Rollup::default();
     for (id, batch) in new {
-        let refused = bad.get(id).map_or(&[][..], Vec::as_slice);
-        let stored = |row: &&EventRow| refused.iter().all(|bad| bad.row.position != row.position);
-        batch.good.iter().filter(stored).for_each(|row| rollup.add(row));
+        let stored = batch.good.iter().filter(|row| !set_aside.contains(&(*id, row.position)));
+        stored.for_each(|row| rollup.add(row));
     }
     rollup
 }
@@ -395,7 +394,7 @@ async fn insert_events(
     let mut refuse = |id: i64, event: &EventRow, kind, reason: String| {
         refused.push((id, batch_of[&id].demote(event, kind, reason)));
     };
-    let mut stored: std::collections::HashSet<(i64, i16)> = Default::default();
+    let mut stored: HashSet<(i64, i16)> = Default::default();
     let mut asked = Vec::with_capacity(rows.len());
     match care {
         Care::Together => {
