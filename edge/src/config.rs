@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::capture::{Mount, REQUEST_HEADERS, RESPONSE_HEADERS, Traffic};
 use shared::event::TenantId;
+use shared::gather::gathered;
 use shared::note::{MAX_NOTE_LEN, Note, VerifierKey};
 use shared::policy::served::{self, Served};
 use shared::policy::{FailMode, Pack, Plan, Router, Source};
@@ -320,7 +321,7 @@ struct Headers {
 
 impl Headers {
     fn wanted(router: &Router) -> Self {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let owned = |names: &[&str]| gathered(names.iter().map(|name| (*name).to_owned()));
         let mut wanted = Self { request: owned(REQUEST_HEADERS), response: owned(RESPONSE_HEADERS) };
         for source in router.sources() {
             match source {

@@ -6,10 +6,12 @@
 //! of it ([`identity`], [`diff`], [`redact`]), [`leaf`] commits to it, [`batch`] carries it under a signed [`note`],
 //! and [`tree`] holds it.
 
+pub mod absence;
 pub mod batch;
 pub mod capture;
 pub mod diff;
 pub mod event;
+pub mod gather;
 pub mod identity;
 pub mod json;
 pub mod leaf;

@@ -6,6 +6,7 @@ use super::exchange::Reading;
 use super::extract::fit;
 use crate::diff;
 use crate::event::{Outcome, Quality};
+use crate::gather::gathered;
 use crate::policy::{ChangeKind, ChangeRule, Rule};
 use crate::redact;
 
@@ -28,7 +29,7 @@ pub(super) fn changes(
         ChangeKind::Update => update(wanted, before, reading)?,
     };
     let mut changes: Map<String, Value> =
-        found.into_iter().map(|(path, change)| (path.clone(), redacted(&path, change))).collect();
+        gathered(found.into_iter().map(|(path, change)| (path.clone(), redacted(&path, change))));
     fit(&mut changes);
     (quality == Quality::Exact || !changes.is_empty()).then_some((quality, changes))
 }
@@ -44,7 +45,7 @@ fn new_side(rule: &ChangeRule, reading: &Reading<'_>) -> Option<Map<String, Valu
         _ => return None,
     };
     let named = wanted.iter().filter(|(name, _)| rule.fields.contains(name));
-    Some(named.map(|(name, value)| (name.clone(), after.get(name).unwrap_or(value).clone())).collect())
+    Some(gathered(named.map(|(name, value)| (name.clone(), after.get(name).unwrap_or(value).clone()))))
 }
 
 fn after(rule: &ChangeRule, reading: &Reading<'_>) -> Value {
@@ -70,7 +71,7 @@ fn update(
     }
     let known = new.keys().all(|name| before.contains_key(name));
     let old = before.iter().filter(|(name, _)| new.contains_key(*name));
-    let old: Map<String, Value> = old.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let old: Map<String, Value> = gathered(old.map(|(name, value)| (name.clone(), value.clone())));
     let (unknown, new): (Map<_, _>, Map<_, _>) =
         new.into_iter().partition(|(name, _)| !before.contains_key(name));
     let mut found = diff::between(&Value::Object(old), &Value::Object(new), &rule.ignore);
@@ -84,10 +85,8 @@ fn only(
     rule: &ChangeRule,
     change: impl Fn(&Value) -> Value,
 ) -> Map<String, Value> {
-    side.iter()
-        .filter(|(name, _)| rule.fields.contains(name) && !rule.ignore.contains(name))
-        .map(|(name, value)| (name.clone(), change(value)))
-        .collect()
+    let wanted = side.iter().filter(|(name, _)| rule.fields.contains(name) && !rule.ignore.contains(name));
+    gathered(wanted.map(|(name, value)| (name.clone(), change(value))))
 }
 
 /// Whether a change is told by nothing but its name: a secret is, and a count of tokens is none.
@@ -107,9 +106,9 @@ fn redacted(path: &str, change: Value) -> Value {
     }
     let name = path.rsplit('.').next().unwrap_or(path);
     match change {
-        Value::Object(sides) => Value::Object(
-            sides.into_iter().map(|(side, value)| (side, redact::value(name, &value))).collect(),
-        ),
+        Value::Object(sides) => Value::Object(gathered(
+            sides.into_iter().map(|(side, value)| (side, redact::value(name, &value))),
+        )),
         other => other,
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Headers, Mount};
 use crate::event::{BodyState, Timestamp};
+use crate::gather::gathered;
 use crate::identity::Claims;
 use crate::json::{self, Ending};
 use crate::policy::{BeforeRule, Facts, Rule, Source};
@@ -188,7 +189,7 @@ fn read_form(body: Body<'_>) -> (Value, BodyState) {
     }
     let members = fields.into_iter().map(|(name, value)| (name, Value::from(value)));
     let state = if body.cut || many { BodyState::Truncated } else { BodyState::Complete };
-    (Value::Object(members.collect()), state)
+    (Value::Object(gathered(members)), state)
 }
 
 impl Facts for Reading<'_> {

@@ -123,13 +123,33 @@ pub(super) fn details<'r>(
 
 /// Shrinks an object to [`MAX_JSON_LEN`]: the largest members go first, and their names say so.
 pub(super) fn fit(members: &mut Map<String, Value>) {
+    let mut total: usize = members.iter().map(|(name, value)| name.len() + json_len(value)).sum();
+    if total <= MAX_JSON_LEN {
+        return;
+    }
     let mut by_length: Vec<(usize, String)> =
-        members.iter().map(|(name, value)| (name.len() + value.to_string().len(), name.clone())).collect();
+        members.iter().map(|(name, value)| (name.len() + json_len(value), name.clone())).collect();
     by_length.sort();
-    let mut total: usize = by_length.iter().map(|(length, _)| length).sum();
     while total > MAX_JSON_LEN {
         let Some((length, largest)) = by_length.pop() else { return };
         total -= length;
         members.insert(largest, json!(format!("[left out: {length} bytes]")));
     }
+}
+
+/// Bytes of a value as JSON.
+fn json_len(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).expect("counting does not fail");
+    count.0
 }

@@ -72,6 +72,14 @@ impl Event {
     /// [`EventError`] names the first field or part that is missing or malformed. Text with a NUL, or over
     /// [`MAX_TEXT_LEN`] bytes, is malformed: the store could not hold it.
     pub fn from_opening(opening: &Opening) -> Result<Self, EventError> {
+        Self::from_fields(&opening.fields().iter().collect::<Vec<_>>())
+    }
+
+    /// Reads an event out of the fields that are left of it, tags ascending. What was erased is absent.
+    ///
+    /// # Errors
+    /// As [`Self::from_opening`].
+    pub fn from_fields(opening: &[&Field]) -> Result<Self, EventError> {
         let structure = field_of(opening, Tag::STRUCTURE, FieldKind::Record, "structure")?
             .ok_or(EventError::Missing("structure"))?;
         let structure = Parts::parse("structure", &structure.value)?;
@@ -217,7 +225,7 @@ fn actor_record(actor: &Actor) -> Vec<u8> {
     record.0
 }
 
-fn read_actor(opening: &Opening) -> Result<Option<Actor>, EventError> {
+fn read_actor(opening: &[&Field]) -> Result<Option<Actor>, EventError> {
     let parts = Parts::of(opening, Tag::ACTOR, "actor")?;
     Ok(match parts.text(1, "actor id")? {
         Some(id) => Some(Actor {
@@ -238,7 +246,7 @@ fn claimed_record(claimed: &ClaimedUser) -> Vec<u8> {
     record.0
 }
 
-fn read_claimed(opening: &Opening) -> Result<Option<ClaimedUser>, EventError> {
+fn read_claimed(opening: &[&Field]) -> Result<Option<ClaimedUser>, EventError> {
     let parts = Parts::of(opening, Tag::CLAIMED_USER, "claimed user")?;
     Ok(match parts.text(1, "claimed user")? {
         Some(id) => Some(ClaimedUser { id, source: parts.need_text(2, "claim source")? }),
@@ -263,8 +271,8 @@ fn place_record(place: &Place) -> Vec<u8> {
     record.0
 }
 
-fn read_place(opening: &Opening) -> Result<Option<Place>, EventError> {
-    if opening.field(Tag::PLACE).is_none() {
+fn read_place(opening: &[&Field]) -> Result<Option<Place>, EventError> {
+    if !opening.iter().any(|field| field.tag == Tag::PLACE) {
         return Ok(None);
     }
     let parts = Parts::of(opening, Tag::PLACE, "place")?;
@@ -287,12 +295,12 @@ fn json_text(field: &Field, part: &'static str) -> Result<JsonText, EventError> 
 
 /// The field with this tag, which must be of this kind.
 fn field_of<'o>(
-    opening: &'o Opening,
+    opening: &[&'o Field],
     tag: Tag,
     kind: FieldKind,
     part: &'static str,
 ) -> Result<Option<&'o Field>, EventError> {
-    match opening.field(tag) {
+    match opening.iter().copied().find(|field| field.tag == tag) {
         Some(field) if field.kind != kind => {
             Err(malformed(part, format_args!("its type is {:?}", field.kind)))
         }
@@ -300,7 +308,7 @@ fn field_of<'o>(
     }
 }
 
-fn field_text(opening: &Opening, tag: Tag, part: &'static str) -> Result<Option<String>, EventError> {
+fn field_text(opening: &[&Field], tag: Tag, part: &'static str) -> Result<Option<String>, EventError> {
     field_of(opening, tag, FieldKind::Text, part)?.map(|field| short_text(&field.value, part)).transpose()
 }
 
@@ -349,7 +357,7 @@ impl Record {
 struct Parts<'a>(Vec<(u8, &'a [u8])>);
 
 impl<'a> Parts<'a> {
-    fn of(opening: &'a Opening, tag: Tag, name: &'static str) -> Result<Self, EventError> {
+    fn of(opening: &[&'a Field], tag: Tag, name: &'static str) -> Result<Self, EventError> {
         match field_of(opening, tag, FieldKind::Record, name)? {
             Some(field) => Self::parse(name, &field.value),
             None => Ok(Self::default()),

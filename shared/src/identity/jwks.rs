@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Algorithm;
+use crate::gather::gathered;
 
 /// The key to check a token with, as JWK text; none if the set has no key of the algorithm's kind under that id.
 ///
@@ -28,10 +29,9 @@ pub fn select_key(jwks: &str, algorithm: Algorithm, kid: Option<&str>) -> Option
 
 /// Only what makes the public key: `alg`, `key_ops` and `ext` of a set can keep an engine from importing it.
 fn public_part(key: &Value) -> Option<String> {
-    let members: serde_json::Map<String, Value> = ["kty", "crv", "x", "y", "n", "e"]
-        .iter()
-        .filter_map(|name| key.get(*name).map(|value| ((*name).to_owned(), value.clone())))
-        .collect();
+    let names = ["kty", "crv", "x", "y", "n", "e"].iter();
+    let members: serde_json::Map<String, Value> =
+        gathered(names.filter_map(|name| key.get(*name).map(|value| ((*name).to_owned(), value.clone()))));
     (!members.is_empty()).then(|| Value::Object(members).to_string())
 }
 

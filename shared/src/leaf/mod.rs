@@ -13,9 +13,11 @@
 //! values. Type and length stand inside the hash, so no two different fields share a preimage.
 
 mod opening;
+mod remnant;
 mod tag;
 
 pub use opening::{Field, FieldKind, Opening, OpeningError};
+pub use remnant::{Remnant, StoredOpening};
 pub use tag::Tag;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -43,14 +45,25 @@ const FIELD_DOMAIN: &[u8] = b"audit/field/v1\0";
 const EVENT_DOMAIN: &[u8] = b"audit/event/v1\0";
 const ENTRY_VERSION: u8 = 1;
 
-/// The salt of the field `tag` of the event with this seed.
-pub fn salt(seed: &Seed, tag: Tag) -> [u8; 16] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&seed.0).expect("HMAC takes keys of any length");
-    mac.update(&tag.number().to_be_bytes());
-    let full = mac.finalize().into_bytes();
-    let mut salt = [0; 16];
-    salt.copy_from_slice(&full[..16]);
-    salt
+/// The salts of one event's fields: the seed is worked into the hash once for all of them.
+#[derive(Debug)]
+pub struct Salts(Hmac<Sha256>);
+
+impl Salts {
+    /// The salts that derive from a seed.
+    pub fn of(seed: &Seed) -> Self {
+        Self(Hmac::new_from_slice(&seed.0).expect("HMAC takes keys of any length"))
+    }
+
+    /// The salt of a field.
+    pub fn salt(&self, tag: Tag) -> [u8; 16] {
+        let mut mac = self.0.clone();
+        mac.update(&tag.number().to_be_bytes());
+        let full = mac.finalize().into_bytes();
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&full[..16]);
+        salt
+    }
 }
 
 /// The commitment to one field.
@@ -82,11 +95,9 @@ pub fn digest_of_commitments(commitments: &[(Tag, Hash)]) -> Hash {
 
 /// The digest of an event.
 pub fn digest(opening: &Opening) -> Hash {
-    let commitments: Vec<_> = opening
-        .fields()
-        .iter()
-        .map(|field| (field.tag, commit(&salt(opening.seed(), field.tag), field)))
-        .collect();
+    let salts = Salts::of(opening.seed());
+    let commitments: Vec<_> =
+        opening.fields().iter().map(|field| (field.tag, commit(&salts.salt(field.tag), field))).collect();
     digest_of_commitments(&commitments)
 }
 

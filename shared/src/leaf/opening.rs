@@ -38,7 +38,7 @@ impl FieldKind {
         }
     }
 
-    fn from_byte(byte: u8) -> Option<Self> {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Text),
             2 => Some(Self::Json),
@@ -156,7 +156,7 @@ impl Opening {
     }
 }
 
-fn take<const N: usize>(rest: &mut &[u8], part: &'static str) -> Result<[u8; N], OpeningError> {
+pub(super) fn take<const N: usize>(rest: &mut &[u8], part: &'static str) -> Result<[u8; N], OpeningError> {
     let (head, after) = rest.split_first_chunk::<N>().ok_or(OpeningError::Cut(part))?;
     *rest = after;
     Ok(*head)

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::expression::{Expr, Facts};
+use crate::gather::gathered;
 
 /// What can be done with values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +170,7 @@ fn pick(from: Value, names: &[Expr], facts: &dyn Facts) -> Option<Value> {
     let names: Vec<String> = names.iter().filter_map(|name| name.text(facts)).collect();
     let only = |members: &Map<String, Value>| -> Value {
         let kept = names.iter().filter_map(|name| Some((name.clone(), members.get(name)?.clone())));
-        Value::Object(kept.collect())
+        Value::Object(gathered(kept))
     };
     match from {
         Value::Object(members) => Some(only(&members)),

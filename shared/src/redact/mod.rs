@@ -12,6 +12,8 @@ pub use shapes::scrub;
 
 use serde_json::{Map, Value};
 
+use crate::gather::gathered;
+
 /// What stands in place of a value under a secret name.
 pub const MASK: &str = "[masked]";
 
@@ -50,6 +52,9 @@ fn head(text: &str, bytes: usize) -> &str {
 
 /// The text without control characters (a store cannot hold NUL), as it is otherwise.
 pub fn clean(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
     text.chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\t')).collect()
 }
 
@@ -81,19 +86,17 @@ fn redact(name: &str, value: &Value, depth: usize) -> Value {
         }
         Value::Object(members) if depth < MAX_DEPTH => Value::Object(redact_members(members, depth)),
         Value::Array(_) | Value::Object(_) => Value::String(MASK.to_owned()),
-        Value::Number(number) if shapes::is_card(&number.to_string()) => {
-            Value::String("[masked:card]".to_owned())
-        }
+        Value::Number(number) if shapes::is_card_number(number) => Value::String("[masked:card]".to_owned()),
         scalar => scalar.clone(),
     }
 }
 
 fn redact_members(members: &Map<String, Value>, depth: usize) -> Map<String, Value> {
-    let mut kept: Map<String, Value> = members
+    let redacted = members
         .iter()
         .take(MAX_ITEMS)
-        .map(|(name, value)| (self::text(name, MAX_NAME_LEN), redact(name, value, depth + 1)))
-        .collect();
+        .map(|(name, value)| (self::text(name, MAX_NAME_LEN), redact(name, value, depth + 1)));
+    let mut kept: Map<String, Value> = gathered(redacted);
     if members.len() > MAX_ITEMS {
         kept.insert("…".to_owned(), Value::String(format!("{} more", members.len() - MAX_ITEMS)));
     }
@@ -106,22 +109,28 @@ fn redact_text(text: &str, depth: usize) -> String {
         && depth < MAX_DEPTH
         && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
     {
-        return shorten(&redact("", &inner, depth + 1).to_string());
+        let inner = redact("", &inner, depth + 1).to_string();
+        return shortened(inner.clone(), &inner);
     }
     // What is cut off here is cut off in the end anyway; a secret that reaches over the cut is masked to it.
-    let head = text.char_indices().nth(4 * MAX_TEXT_CHARS).map_or(text, |(end, _)| &text[..end]);
-    shorten_to(&clean(&scrub(head)), text.chars().count())
+    shortened(clean(&scrub(characters(text, 4 * MAX_TEXT_CHARS))), text)
 }
 
-fn shorten(text: &str) -> String {
-    shorten_to(text, text.chars().count())
-}
-
-fn shorten_to(text: &str, characters: usize) -> String {
-    match text.char_indices().nth(MAX_TEXT_CHARS) {
-        Some((end, _)) => format!("{}… [{characters} characters]", &text[..end]),
-        None => text.to_owned(),
+/// The first characters of a text.
+fn characters(text: &str, count: usize) -> &str {
+    if text.len() <= count {
+        return text;
     }
+    text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end])
+}
+
+/// The text if it is short, or else its beginning and how long the whole was.
+fn shortened(text: String, whole: &str) -> String {
+    let kept = characters(&text, MAX_TEXT_CHARS);
+    if kept.len() == text.len() {
+        return text;
+    }
+    format!("{kept}… [{} characters]", whole.chars().count())
 }
 
 #[cfg(test)]

@@ -32,23 +32,35 @@ const TEXT: &[&str] = &["token", "signature"];
 /// Whether a value under this name may be a secret.
 pub fn is_secret_name(name: &str) -> bool {
     let plain = plain(name);
-    ALWAYS.iter().chain(TEXT).any(|part| plain.contains(part)) || WHOLE.contains(&plain.as_str())
+    holds(&plain, ALWAYS) || holds(&plain, TEXT) || WHOLE.contains(&plain.as_str())
 }
 
 /// Whether this value under that secret name is masked: numbers and flags under a name of [`TEXT`] are not.
 pub(super) fn masks(name: &str, value: &Value) -> bool {
-    let plain = plain(name);
     match value {
         Value::Null => false,
         Value::Bool(_) | Value::Number(_) => {
-            ALWAYS.iter().any(|part| plain.contains(part)) && !value.is_boolean()
-                || WHOLE.contains(&plain.as_str())
+            let plain = plain(name);
+            holds(&plain, ALWAYS) && !value.is_boolean() || WHOLE.contains(&plain.as_str())
         }
         Value::String(_) | Value::Array(_) | Value::Object(_) => true,
     }
 }
 
+/// Whether any of the parts is in the name. Names are short and there are many of them: comparing at each place is faster
+/// than setting up a search for each part.
+fn holds(plain: &str, parts: &[&str]) -> bool {
+    let plain = plain.as_bytes();
+    (0..plain.len()).any(|at| {
+        parts.iter().any(|part| part.as_bytes()[0] == plain[at] && plain[at..].starts_with(part.as_bytes()))
+    })
+}
+
 fn plain(name: &str) -> String {
+    if name.is_ascii() {
+        let kept = name.bytes().filter(u8::is_ascii_alphanumeric);
+        return kept.map(|byte| char::from(byte.to_ascii_lowercase())).collect();
+    }
     name.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 

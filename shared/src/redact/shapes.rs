@@ -68,23 +68,80 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 fn scrub_layer(text: &str) -> Cow<'_, str> {
+    let signs = Signs::of(text);
     let mut masked = Cow::Borrowed(text);
-    if text.contains("://") || text.contains('=') {
+    if signs.equals || signs.colon && text.contains("://") {
         masked = replace(masked, mask_queries);
         masked = replace(masked, mask_userinfo);
     }
-    if text.contains(['"', '\'']) {
+    if signs.quote {
         masked = replace(masked, mask_quoted);
     }
-    if text.contains("data:") {
+    if signs.colon && text.contains("data:") {
         masked = replace(masked, mask_data_urls);
     }
-    if text.contains("-----BEGIN") {
+    if signs.longest_word >= MIN_PEM_LEN && text.contains(PEM) {
         masked = Cow::Owned("[masked:pem]".to_owned());
     }
-    masked = replace(masked, mask_schemes);
-    masked = replace(masked, mask_words);
-    replace(masked, mask_cards)
+    if signs.space {
+        masked = replace(masked, mask_schemes);
+    }
+    if signs.longest_word >= MIN_SECRET_LEN {
+        masked = replace(masked, mask_words);
+    }
+    if signs.digits >= MIN_CARD_DIGITS {
+        masked = replace(masked, mask_cards);
+    }
+    masked
+}
+
+/// What one look at a text tells: most texts hold nothing that any of the closer looks could find.
+#[derive(Default)]
+struct Signs {
+    equals: bool,
+    colon: bool,
+    quote: bool,
+    space: bool,
+    digits: usize,
+    /// Bytes of the longest run of [`is_word`].
+    longest_word: usize,
+}
+
+impl Signs {
+    fn of(text: &str) -> Self {
+        let mut signs = Self::default();
+        let mut word = 0;
+        for byte in text.bytes() {
+            match byte {
+                b'=' => signs.equals = true,
+                b':' => signs.colon = true,
+                b'"' | b'\'' => signs.quote = true,
+                b' ' => signs.space = true,
+                b'0'..=b'9' => signs.digits += 1,
+                _ => {}
+            }
+            word = if is_word(char::from(byte)) { word + 1 } else { 0 };
+            signs.longest_word = signs.longest_word.max(word);
+        }
+        signs
+    }
+}
+
+/// How a private key begins.
+const PEM: &str = "-----BEGIN";
+
+/// The least that [`PEM`] is of characters of words.
+const MIN_PEM_LEN: usize = PEM.len();
+
+/// The shortest word of any secret's shape.
+const MIN_SECRET_LEN: usize = 12;
+
+/// The fewest digits of a card's number.
+const MIN_CARD_DIGITS: usize = 13;
+
+/// The characters of keys, tokens and random strings.
+fn is_word(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '+' | '/' | '_' | '=' | '-' | '.')
 }
 
 fn replace<'a>(text: Cow<'a, str>, step: impl Fn(&str) -> Option<String>) -> Cow<'a, str> {
@@ -215,12 +272,11 @@ fn mask_schemes(text: &str) -> Option<String> {
 }
 
 fn mask_words(text: &str) -> Option<String> {
-    let word_char = |char: char| char.is_ascii_alphanumeric() || "+/_=-.".contains(char);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut changed = false;
-    while let Some(start) = rest.find(word_char) {
-        let end = rest[start..].find(|char| !word_char(char)).map_or(rest.len(), |end| start + end);
+    while let Some(start) = rest.find(is_word) {
+        let end = rest[start..].find(|char| !is_word(char)).map_or(rest.len(), |end| start + end);
         out.push_str(&rest[..start]);
         match secret_shape(&rest[start..end]) {
             Some(shape) => {
@@ -341,12 +397,18 @@ fn card_within(run: &str) -> Option<(usize, usize)> {
 /// Nineteen digits with a space or dash after each.
 const MAX_CARD_LEN: usize = 38;
 
-/// Whether a text, or a number written out, is a card's number.
-pub(super) fn is_card(run: &str) -> bool {
+/// Whether a number, written out, is a card's.
+pub(super) fn is_card_number(number: &serde_json::Number) -> bool {
+    let long = number.as_u64().is_none_or(|number| number >= 1_000_000_000_000);
+    long && is_card(&number.to_string())
+}
+
+/// Whether a text is a card's number.
+fn is_card(run: &str) -> bool {
     let digits: Vec<u32> = run.chars().filter_map(|char| char.to_digit(10)).collect();
     // Issuer numbers begin with 2 to 6; times in milliseconds begin with 1.
     let issued = digits.first().is_some_and(|first| (2..=6).contains(first));
-    if !issued || !(13..=19).contains(&digits.len()) {
+    if !issued || !(MIN_CARD_DIGITS..=19).contains(&digits.len()) {
         return false;
     }
     let sum: u32 = digits

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use shared::leaf::{
-    ENTRY_LEN, Field, FieldKind, Opening, OpeningError, Seed, Tag, commit, digest, digest_of_commitments,
-    entry, salt,
+    ENTRY_LEN, Field, FieldKind, Opening, OpeningError, Salts, Seed, StoredOpening, Tag, commit, digest,
+    digest_of_commitments, entry,
 };
 use shared::tree::leaf_hash;
 
@@ -15,7 +15,7 @@ fn text_field(tag: Tag, value: &str) -> Field {
 }
 
 fn salted(seed: &Seed, field: &Field) -> [u8; 32] {
-    commit(&salt(seed, field.tag), field)
+    commit(&Salts::of(seed).salt(field.tag), field)
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn every_salt_commitment_digest_entry_and_leaf_hash_is_pinned() {
         let seed = Seed(array(&vector["seed"]));
         for part in list(&vector["fields"]) {
             let field = field(part);
-            assert_eq!(salt(&seed, field.tag), array(&part["salt"]), "{name}");
+            assert_eq!(Salts::of(&seed).salt(field.tag), array(&part["salt"]), "{name}");
             assert_eq!(salted(&seed, &field), array(&part["commitment"]), "{name}");
         }
         let fields = list(&vector["fields"]).iter().map(field).collect();
@@ -56,7 +56,7 @@ fn the_same_value_under_two_seeds_has_two_commitments() {
 #[test]
 fn two_fields_of_one_event_have_independent_salts() {
     let seed = Seed([1; 32]);
-    assert_ne!(salt(&seed, Tag::IP), salt(&seed, Tag::SESSION));
+    assert_ne!(Salts::of(&seed).salt(Tag::IP), Salts::of(&seed).salt(Tag::SESSION));
     let ip = salted(&seed, &text_field(Tag::IP, "same"));
     assert_ne!(ip, salted(&seed, &text_field(Tag::SESSION, "same")));
 }
@@ -97,7 +97,7 @@ fn an_erased_field_leaves_the_digest_verifiable_from_its_commitment() {
     let opening = Opening::new(Seed([9; 32]), fields);
     // What an erasure keeps: the commitment of the erased field, an explicit salt of the other, and no seed.
     let erased = salted(opening.seed(), &opening.fields()[0]);
-    let kept_salt = salt(opening.seed(), Tag::SESSION);
+    let kept_salt = Salts::of(opening.seed()).salt(Tag::SESSION);
     let kept = commit(&kept_salt, &text_field(Tag::SESSION, "s"));
     let again = digest_of_commitments(&[(Tag::IP, erased), (Tag::SESSION, kept)]);
     assert_eq!(again, digest(&opening));
@@ -207,6 +207,45 @@ fn every_changed_byte_of_every_pinned_value_changes_the_digest() {
                 let changed = Opening::new(*opening.seed(), fields);
                 assert_ne!(digest(&changed), was, "field {at} byte {byte}");
             }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn erasing_fields_leaves_the_digest_and_neither_values_nor_seed(
+        opening in arbitrary::opening(),
+        first in proptest::collection::vec(any::<proptest::sample::Index>(), 1..4),
+        second in any::<proptest::sample::Index>(),
+    ) {
+        let tags: Vec<Tag> = opening.fields().iter().map(|field| field.tag).collect();
+        prop_assume!(!tags.is_empty());
+        let whole = StoredOpening::Whole(opening.clone());
+        let wanted: Vec<Tag> = first.iter().map(|at| *at.get(&tags)).collect();
+        let mut stored = whole.clone();
+        for step in [wanted.as_slice(), &[*second.get(&tags)]] {
+            if let Some(remnant) = stored.erase(step) {
+                stored = StoredOpening::Remnant(remnant);
+            }
+        }
+        let gone: Vec<Tag> = tags.iter().copied().filter(|tag| tag.is_erasable() && (wanted.contains(tag) || second.get(&tags) == tag)).collect();
+        prop_assert_eq!(stored.digest(), digest(&opening));
+        prop_assert_eq!(stored.erased(), gone.clone());
+        let kept: Vec<&Field> = opening.fields().iter().filter(|field| !gone.contains(&field.tag)).collect();
+        prop_assert_eq!(stored.fields(), kept);
+        let bytes = stored.encode();
+        prop_assert_eq!(StoredOpening::decode(&bytes), Ok(stored));
+        if !gone.is_empty() {
+            let seed = &opening.seed().0;
+            prop_assert!(!bytes.windows(32).any(|part| part == seed));
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_remnant_have_one_reading(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+        let bytes: Vec<u8> = std::iter::once(2).chain(bytes).collect();
+        if let Ok(stored) = StoredOpening::decode(&bytes) {
+            prop_assert_eq!(stored.encode(), bytes);
         }
     }
 }

@@ -3,9 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use shared::event::Event;
-use shared::leaf::{Opening, digest};
+use shared::leaf::{Opening, StoredOpening, digest};
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Ok(stored) = StoredOpening::decode(bytes) {
+        assert_eq!(stored.encode(), bytes, "one encoding of what is stored");
+    }
     let Ok(opening) = Opening::decode(bytes) else {
         return;
     };
