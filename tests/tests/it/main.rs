@@ -17,6 +17,7 @@ mod policy_pickup;
 mod preread;
 mod replay;
 mod scene;
+mod six_paths;
 mod stage;
 mod streams;
 mod trust;

@@ -240,14 +240,17 @@ impl Scene {
         }
     }
 
-    /// A connection to the backend's private database.
-    pub async fn database(&self) -> PgConnection {
+    /// How the backend's private PostgreSQL is reached, as its superuser.
+    pub fn server(&self) -> PgConnectOptions {
         let pid_file = self.ingest.data_dir().join("postmaster.pid");
         let text = std::fs::read_to_string(&pid_file).expect("a running database");
         let socket = text.lines().nth(4).expect("the socket's folder").to_owned();
-        let options =
-            PgConnectOptions::new_without_pgpass().socket(socket).username("edgetrail").database("postgres");
-        PgConnection::connect_with(&options).await.expect("a connection")
+        PgConnectOptions::new_without_pgpass().socket(socket).username("edgetrail").database("postgres")
+    }
+
+    /// A connection to the backend's private database.
+    pub async fn database(&self) -> PgConnection {
+        PgConnection::connect_with(&self.server()).await.expect("a connection")
     }
 
     /// Every value of every table, bytes as they are.
