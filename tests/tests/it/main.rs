@@ -11,6 +11,7 @@ mod dev;
 mod faults;
 mod floods;
 mod intents;
+mod kills;
 mod old_sides;
 mod open_mode;
 mod policy_pickup;
