@@ -66,10 +66,24 @@ impl Ingest {
     /// [`StackError`].
     pub async fn start(dir: &Path, spec: IngestSpec) -> Result<Self, StackError> {
         fs::create_dir_all(dir).map_err(StackError::io(dir.display().to_string()))?;
-        write_secret(&dir.join("edgetrail.toml"), &spec.toml(&dir.join("data")))?;
         let mut ingest = Self { bin: super::edgetrail_bin()?, dir: dir.to_path_buf(), spec, process: None };
+        ingest.configure()?;
         ingest.restart().await?;
         Ok(ingest)
+    }
+
+    /// Starts it again on the same port and data, with other additions to its configuration.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub async fn reconfigure(&mut self, more: &str) -> Result<(), StackError> {
+        more.clone_into(&mut self.spec.more);
+        self.configure()?;
+        self.restart().await
+    }
+
+    fn configure(&self) -> Result<(), StackError> {
+        write_secret(&self.dir.join("edgetrail.toml"), &self.spec.toml(&self.data_dir()))
     }
 
     /// Starts it again on the same port and data, stopping it first if it runs.

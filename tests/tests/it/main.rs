@@ -10,6 +10,7 @@ mod delivery;
 mod dev;
 mod faults;
 mod floods;
+mod intent_kills;
 mod intents;
 mod kills;
 mod old_sides;
