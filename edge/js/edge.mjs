@@ -139,10 +139,10 @@ async function capture(request, env, seen, response, copies) {
   const { mount, plan } = seen;
   const responseLines = response ? lines(response.headers, mount.response_headers) : "";
   const limit = deadline();
-  const events = plan.stream && response?.headers.get("content-type")?.startsWith("text/event-stream");
+  const streamed = plan.stream && response?.headers.get("content-type")?.startsWith("text/event-stream");
   const [asked, answered] = await Promise.all([
     copies.early ?? read(copies.request, plan.request, limit),
-    events ? scan(copies.response, limit) : read(copies.response, plan.response, limit),
+    streamed ? scan(copies.response, limit) : read(copies.response, plan.response, limit),
   ]);
   limit.end();
   const look = (step) => {
