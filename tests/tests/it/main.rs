@@ -19,6 +19,7 @@ mod policy_pickup;
 mod preread;
 mod replay;
 mod scene;
+mod settings;
 mod six_paths;
 mod stage;
 mod streams;
