@@ -3,6 +3,7 @@
 //! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] builds one at run
 //! time, and [`partitions`] names tables in DDL. Nothing above this module knows SQL.
 
+pub mod absences;
 pub mod accepted_rules;
 pub mod api_keys;
 pub mod app_audit;
