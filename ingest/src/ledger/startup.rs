@@ -273,7 +273,10 @@ async fn compare(store: &Store, worm: &Worm, head: &Waiting) -> Result<Option<St
 }
 
 /// The checkpoint of a note, if one of the log's keys signed it.
-async fn signed(
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn signed(
     connection: &mut PgConnection,
     log: &log::LogRow,
     note: &str,

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod configuration;
+mod continuous;
 mod coverage;
 mod crash;
 mod inbox;
@@ -15,6 +16,10 @@ mod policy;
 mod reading;
 mod receiving;
 mod reconcile;
+mod restart;
+mod rotation;
 mod support;
 mod trial;
 mod witness;
+mod witness_log;
+mod worm;
