@@ -91,7 +91,7 @@ begin
         grant select, insert, update, delete on log_publications to edgetrail_app;
         grant select, insert on log_cosignatures, log_copies, log_successions, integrity_results to edgetrail_app;
         grant select, insert, update on log_keys to edgetrail_app;
-        grant select, insert, delete on log_notices to edgetrail_app;
+        grant select, insert, update, delete on log_notices to edgetrail_app;
     end if;
 end
 $$;

@@ -26,7 +26,7 @@ def main(endpoint, what, key=None):
     if what == "read":
         sys.stdout.buffer.write(s3.get_object(Bucket=BUCKET, Key=key, VersionId=first)["Body"].read())
     elif what == "locked":
-        print(s3.get_object_retention(Bucket=BUCKET, Key=key, VersionId=first)["Retention"])
+        print(s3.head_object(Bucket=BUCKET, Key=key, VersionId=first)["ObjectLockMode"])
     elif what == "delete":
         s3.delete_object(Bucket=BUCKET, Key=key, VersionId=first)
     elif what == "replace":

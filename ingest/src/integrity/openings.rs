@@ -42,20 +42,28 @@ impl Tally {
 
 /// What explains that something is missing: lists whose record is in the store and names them.
 #[derive(Debug)]
-pub(super) struct Explained(Vec<AbsenceList>);
+pub(super) struct Explained {
+    lists: Vec<AbsenceList>,
+    /// Whether a stored list is not the one it was: then none explains anything.
+    damaged: bool,
+}
 
 impl Explained {
     /// The explained absences of a tenant.
     ///
     /// # Errors
-    /// If the store cannot be read, or a list is not the one it was.
+    /// If the store cannot be read.
     pub(super) async fn of(
         store: &Store,
         connection: &mut PgConnection,
         tenant: &str,
     ) -> Result<Self, StoreError> {
         let mut lists = Vec::new();
-        for stored in absences::all(store, tenant).await? {
+        let all = match absences::all(store, tenant).await {
+            Err(StoreError::Damaged(_)) => return Ok(Self { lists, damaged: true }),
+            all => all?,
+        };
+        for stored in all {
             let named = hex::encode(stored.list.hash());
             let span = around(stored.record_id);
             let record = integrity::record(connection, tenant, stored.record_id, span).await?;
@@ -66,16 +74,16 @@ impl Explained {
                 tracing::warn!(record = %stored.record_id, "a list of absence has no record and explains nothing");
             }
         }
-        Ok(Self(lists))
+        Ok(Self { lists, damaged: false })
     }
 
     fn whole(&self, log: &[u8; 16], index: u64) -> bool {
-        self.0.iter().any(|list| list.lost(log, index).is_some_and(shared::absence::Lost::is_event))
+        self.lists.iter().any(|list| list.lost(log, index).is_some_and(shared::absence::Lost::is_event))
     }
 
     fn fields(&self, log: &[u8; 16], index: u64, stored: &StoredOpening) -> bool {
         let covered =
-            |tag| self.0.iter().any(|list| list.lost(log, index).is_some_and(|lost| lost.covers(tag)));
+            |tag| self.lists.iter().any(|list| list.lost(log, index).is_some_and(|lost| lost.covers(tag)));
         stored.erased().into_iter().all(covered)
     }
 }
@@ -106,6 +114,10 @@ pub(super) async fn compare(
     let mut id = [0; 16];
     hex::decode_to_slice(&log.log_id, &mut id).map_err(|_| StoreError::Damaged("id of a log"))?;
     let mut tally = Tally::default();
+    if explained.damaged {
+        tally.mismatched += 1;
+        tally.blame(|| "a list of absence is not the one that was stored".to_owned());
+    }
     let mut at = from;
     while at < to {
         let end = to.min(at + PAGE);

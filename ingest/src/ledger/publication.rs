@@ -147,6 +147,12 @@ impl Publisher {
         self.settle().await?;
         let mut oldest = 0.0_f64;
         for head in publications::waiting(&self.store).await? {
+            if !self.gate.is_settled(&head.log_id) {
+                self.authorities.settle(&self.store, &self.gate, &head, &self.clock).await?;
+            }
+            if !self.gate.is_clear(&head.log_id) {
+                continue;
+            }
             match self.publish(&head).await {
                 Ok(()) => metrics::counter!("edgetrail_published_heads_total").increment(1),
                 Err(Unpublished::Store(error)) => return Err(error),

@@ -70,6 +70,11 @@ impl Gate {
         !self.guarded || self.standings().contains_key(log_id)
     }
 
+    /// Whether somebody was heard about a log and nobody knew better.
+    pub fn is_clear(&self, log_id: &str) -> bool {
+        !self.guarded || self.standings().get(log_id) == Some(&Standing::Clear)
+    }
+
     /// Lets a log be signed, unless it was refused.
     pub fn clear(&self, log_id: &str) {
         self.standings().entry(log_id.to_owned()).or_insert(Standing::Clear);

@@ -10,13 +10,16 @@ use futures_util::TryStreamExt as _;
 use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore, PutMode, PutOptions, PutPayload};
+use object_store::{ClientOptions, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use shared::note::Note;
 
 use crate::config;
 
 /// The largest copy that is read.
 const MAX_COPY: u64 = 64 * 1024;
+
+const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
 
 /// Why a copy was not made or read.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,7 @@ impl From<object_store::Error> for WormError {
 #[derive(Debug, Clone)]
 pub struct Worm {
     store: Arc<dyn ObjectStore>,
+    writer: Arc<dyn ObjectStore>,
     prefix: Path,
 }
 
@@ -58,16 +62,15 @@ impl Worm {
         if let Some(dir) = config.url.strip_prefix("file://") {
             std::fs::create_dir_all(dir).map_err(|error| WormError::Config(error.to_string()))?;
             let store = LocalFileSystem::new_with_prefix(dir).map_err(refused)?.with_fsync(true);
-            return Ok(Self { store: Arc::new(store), prefix: Path::default() });
+            let store: Arc<dyn ObjectStore> = Arc::new(store);
+            return Ok(Self { writer: Arc::clone(&store), store, prefix: Path::default() });
         }
         crate::tls::use_ring();
         let place = config.url.strip_prefix("s3://").unwrap_or_default();
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        // Locked buckets take no object without a checksum.
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(config.region.as_deref().unwrap_or("us-east-1"))
-            .with_checksum_algorithm(Checksum::SHA256)
             .with_conditional_put(S3ConditionalPut::ETagMatch);
         if let Some(endpoint) = &config.endpoint {
             builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
@@ -75,8 +78,15 @@ impl Worm {
         if let (Some(id), Some(key)) = (&config.access_key_id, &config.secret_access_key) {
             builder = builder.with_access_key_id(id).with_secret_access_key(key);
         }
-        let store = builder.build().map_err(refused)?;
-        Ok(Self { store: Arc::new(store), prefix: Path::from(prefix) })
+        // Locked buckets take no object without a checksum, and without the header that announces it.
+        let announced = HeaderMap::from_iter([(CHECKSUM, HeaderValue::from_static("SHA256"))]);
+        let options = ClientOptions::new()
+            .with_allow_http(config.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")))
+            .with_default_headers(announced);
+        let writer = builder.clone().with_checksum_algorithm(Checksum::SHA256).with_client_options(options);
+        let store = Arc::new(builder.build().map_err(refused)?);
+        let writer = Arc::new(writer.build().map_err(refused)?);
+        Ok(Self { store, writer, prefix: Path::from(prefix) })
     }
 
     /// Copies a head, unless its copy is there. The copy is read back: storage that says yes may still have lost it.
@@ -86,7 +96,7 @@ impl Worm {
     pub async fn keep(&self, log_id: &str, size: u64, note: &str) -> Result<(), WormError> {
         let only_new = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let payload = PutPayload::from(note.as_bytes().to_vec());
-        match self.store.put_opts(&self.place(log_id, size), payload, only_new).await {
+        match self.writer.put_opts(&self.place(log_id, size), payload, only_new).await {
             Ok(_)
             | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -93,9 +93,16 @@ async fn a_deleted_event_without_a_record_is_found() {
 async fn a_list_of_absence_without_its_record_explains_nothing() {
     let statement = "delete from events where actor_id = 'user-1';
         insert into absence_lists (tenant_id, record_id, sha256, list)
-        select tenant_id, gen_random_uuid(), sha256(list), list from (select tenant_id,
+        select tenant_id, gen_random_uuid(), sha256('audit/absence/v1\\000'::bytea || list), list from (select tenant_id,
             decode(log_id || '0000000000000000' || '00001000' || '8000', 'hex') as list from logs) lists";
     found(statement, "everything", "no record says why").await;
+}
+
+#[tokio::test]
+async fn an_edited_list_of_absence_is_found() {
+    let statement = "insert into absence_lists (tenant_id, record_id, sha256, list)
+        select tenant_id, gen_random_uuid(), sha256('other'), '' from logs";
+    found(statement, "everything", "a list of absence is not the one that was stored").await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod continuous;
 mod coverage;
 mod crash;
 mod inbox;
+mod independent;
 mod inference;
 mod intents;
 mod ledger;

@@ -5,7 +5,7 @@ mod http;
 mod producer;
 
 pub(crate) use cosigner::{Cosigner, Mood};
-pub(crate) use http::Response;
+pub(crate) use http::{Response, call};
 pub(crate) use producer::{Producer, Sealed, counts, sample, unmapped};
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -83,6 +83,7 @@ impl Server {
 
     /// A backend on the data of a directory.
     pub(crate) async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
+        ingest::telemetry::start_logging();
         let data_dir: PathBuf = dir.path().join("pg");
         let file = dir.path().join("edgetrail.toml");
         std::fs::write(&file, toml).expect("written");
