@@ -57,10 +57,16 @@ impl Gate {
     /// # Errors
     /// [`NotCleared`] says why not.
     pub fn may_sign(&self, log: &log::LogRow) -> Result<(), NotCleared> {
-        match self.standings().get(&log.log_id) {
+        let mut standings = self.standings();
+        match standings.get(&log.log_id) {
             Some(Standing::Refused(reason)) => Err(NotCleared::Refused(reason.clone())),
             Some(Standing::Clear) => Ok(()),
-            None if !self.guarded || log.size == 0 => Ok(()),
+            // What was never signed nobody can know better, and from then on it is we who sign it.
+            None if log.size == 0 => {
+                standings.insert(log.log_id.clone(), Standing::Clear);
+                Ok(())
+            }
+            None if !self.guarded => Ok(()),
             None => Err(NotCleared::Unasked(log.log_id.clone())),
         }
     }

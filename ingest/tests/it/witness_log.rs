@@ -89,6 +89,22 @@ async fn a_head_is_served_with_its_cosignatures_once_the_quorum_has_seen_it() {
 }
 
 #[tokio::test]
+async fn a_new_log_grows_while_its_witness_was_never_there() {
+    let witness = Cosigner::start("witness.example/1").await;
+    witness.set(Mood::Away);
+    let server = Server::configured(&witness.toml(), &FAST).await;
+    let mut producer = server.producer().await;
+    for n in 0..5 {
+        store(&server, &mut producer, n..n + 1).await;
+        eventually(async || size(&server).await == n + 1).await;
+    }
+    assert_eq!(server.call("GET", "/readyz").await.status, 200);
+    let id = log_id(&server).await;
+    assert!(served(&server, &id).await.is_none());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_cosignature_that_does_not_verify_counts_for_nothing() {
     let witness = Cosigner::start("witness.example/1").await;
     witness.set(Mood::Forging);
