@@ -17,8 +17,12 @@ const FAST: [(&str, &str); 3] = [
     ("EDGETRAIL__LOG__PUBLIC", "true"),
 ];
 
-fn run(python: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(python).args(arguments).output().expect("runs");
+/// Runs it while our own server, in the same runtime, goes on answering.
+async fn run(python: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(python);
+    command.args(arguments);
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let output = running.await.expect("no panic").expect("runs");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
@@ -32,7 +36,7 @@ struct Witness {
 }
 
 impl Witness {
-    fn make(python: &Path, dir: &Path) -> Self {
+    async fn make(python: &Path, dir: &Path) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let config = dir.join("witness.json");
         let path = config.display().to_string();
@@ -49,7 +53,8 @@ impl Witness {
                 "--listen",
                 &address,
             ],
-        );
+        )
+        .await;
         let key = said.split_whitespace().find(|word| word.starts_with("witness.example/aics+"));
         Self {
             python: python.to_owned(),
@@ -68,7 +73,8 @@ impl Witness {
         run(
             &self.python,
             &["-m", "aics_witness", "add-log", "-c", &path, "--origin", origin, "--vkey", log_key],
-        );
+        )
+        .await;
         let child = Command::new(&self.python)
             .args(["-m", "aics_witness", "serve", "-c", &path])
             .stdout(Stdio::null())
@@ -96,7 +102,7 @@ impl Witness {
 async fn a_stranger_verifies_the_log_and_a_witness_cosigns_it_and_refuses_a_rollback_and_a_fork() {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir_in("/tmp").expect("a directory");
-    let witness = Witness::make(&python, dir.path());
+    let witness = Witness::make(&python, dir.path()).await;
     let server = Server::configured(&witness.toml(), &FAST).await;
     let mut producer = server.producer().await;
     let mut append = async |events: std::ops::Range<u64>| {
@@ -119,13 +125,13 @@ async fn a_stranger_verifies_the_log_and_a_witness_cosigns_it_and_refuses_a_roll
     let audit = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/independent/audit.py");
     let audit = audit.display().to_string();
     let url = format!("http://{}/log/{id}", server.address);
-    let first = run(&python, &[&audit, &url, &log_key, "1", &witness.key]);
+    let first = run(&python, &[&audit, &url, &log_key, "1", &witness.key]).await;
     let (old_size, old_root) = first.split_once(' ').expect("a size and a root");
     assert_eq!(old_size, "700");
 
     append(700..1500).await;
     eventually(async || served(&server, &id).await.is_some_and(|(head, _)| head.size == 1500)).await;
-    let second = run(&python, &[&audit, &url, &log_key, "1", &witness.key, "--", old_size, old_root]);
+    let second = run(&python, &[&audit, &url, &log_key, "1", &witness.key, "--", old_size, old_root]).await;
     assert!(second.starts_with("1500 "), "{second}");
 
     // The same head again, as a restored database would send it.

@@ -62,12 +62,12 @@ async fn goes_on_with_a_new_origin(toml: &str, known: &str) {
 
     let file = server.dir().join("edgetrail.toml");
     let data = server.dir().join("pg");
-    let reopened = Command::new(env!("CARGO_BIN_EXE_edgetrail"))
-        .args(["log", "reopen", "--log", &old, "--config"])
-        .arg(&file)
-        .env("EDGETRAIL__DATABASE__DATA_DIR", &data)
-        .output()
-        .expect("runs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edgetrail"));
+    command.args(["log", "reopen", "--log", &old, "--config"]).arg(&file);
+    command.env("EDGETRAIL__DATABASE__DATA_DIR", &data);
+    // Beside the server and the witness of this very runtime.
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let reopened = running.await.expect("no panic").expect("runs");
     let said = String::from_utf8_lossy(&reopened.stdout).into_owned();
     assert!(reopened.status.success(), "{}", String::from_utf8_lossy(&reopened.stderr));
     eventually(async || {

@@ -83,7 +83,6 @@ impl Server {
 
     /// A backend on the data of a directory.
     pub(crate) async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
-        ingest::telemetry::start_logging();
         let data_dir: PathBuf = dir.path().join("pg");
         let file = dir.path().join("edgetrail.toml");
         std::fs::write(&file, toml).expect("written");
