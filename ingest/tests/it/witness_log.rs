@@ -66,7 +66,7 @@ async fn a_head_is_served_with_its_cosignatures_once_the_quorum_has_seen_it() {
     store(&server, &mut producer, 700..1000).await;
     eventually(async || size(&server).await == 1000).await;
     assert_eq!(server.all("").await.len(), 1000);
-    eventually(async || first.size_of(&note.text().lines().next().expect("an origin")) == Some(1000)).await;
+    eventually(async || first.size_of(note.text().lines().next().expect("an origin")) == Some(1000)).await;
     assert_eq!(served(&server, &id).await.expect("served").0.size, 700);
     let tile = server.get(&format!("/log/{id}/tile/0/002.p/188")).await;
     assert_eq!(tile.status, 200, "of the published head");
