@@ -4,6 +4,7 @@ mod bench;
 mod command;
 mod dev;
 mod edge;
+mod independent;
 mod npm;
 mod test;
 

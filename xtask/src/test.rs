@@ -3,12 +3,13 @@
 use std::process::Command;
 
 use crate::command::{self, Failure, cargo, root, step};
-use crate::{edge, npm};
+use crate::{edge, independent, npm};
 
 /// Runs every lint and test.
 pub(crate) fn run() -> Result<(), Failure> {
     npm::install()?;
     npm::install_test_tools()?;
+    independent::install()?;
     step("cargo fmt --check");
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     edge::build(edge::Build::Faults)?;

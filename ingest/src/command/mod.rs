@@ -1,6 +1,7 @@
 //! What an operator types.
 
 mod keys;
+mod log;
 mod policy;
 
 use std::io::Write as _;
@@ -44,6 +45,9 @@ enum Command {
     /// Keys of producers.
     #[command(subcommand)]
     Signer(SignerCommand),
+    /// The Merkle logs and their key.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Packs of rules, on traffic that was recorded.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -160,6 +164,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         }
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,
+        Command::Log(command) => log::run(&config()?, command).await,
         Command::Policy(command) => policy::run(command),
     }
 }

@@ -2,9 +2,11 @@
 
 mod accounting;
 mod configuration;
+mod continuous;
 mod coverage;
 mod crash;
 mod inbox;
+mod independent;
 mod inference;
 mod intents;
 mod ledger;
@@ -15,6 +17,10 @@ mod policy;
 mod reading;
 mod receiving;
 mod reconcile;
+mod restart;
+mod rotation;
 mod support;
 mod trial;
 mod witness;
+mod witness_log;
+mod worm;

@@ -38,10 +38,10 @@ use crate::keys::random;
 use crate::stack::{Ingest, IngestSpec, SigningKey, edgetrail_bin, free_port};
 
 /// Deliveries of the queue that are under way at the same time.
-const CONNECTIONS: usize = 4;
+pub(super) const CONNECTIONS: usize = 4;
 /// A delivery may hold a hundred batches; each of these is of another of the connection's streams.
 const BATCHES_PER_REQUEST: usize = 10;
-const EVENTS_PER_REQUEST: usize = BATCHES_PER_REQUEST * MAX_EVENTS_PER_BATCH;
+pub(super) const EVENTS_PER_REQUEST: usize = BATCHES_PER_REQUEST * MAX_EVENTS_PER_BATCH;
 const ROWS_PER_COPY: usize = 10_000;
 const TENANT: &str = "demo";
 /// The settings that `edgetrail` gives to a month.
@@ -88,7 +88,7 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
 }
 
 /// A debug build would be compared with a PostgreSQL that is none.
-fn optimised() -> Result<(), BenchError> {
+pub(super) fn optimised() -> Result<(), BenchError> {
     let bin = edgetrail_bin()?;
     let named = std::env::var_os("EDGETRAIL_BIN").is_some();
     if !named && bin.components().any(|part| part.as_os_str() == "debug") {
@@ -98,7 +98,7 @@ fn optimised() -> Result<(), BenchError> {
     Ok(())
 }
 
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> BenchError {
+pub(super) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> BenchError {
     move |source| BenchError::Io { what, source }
 }
 
@@ -223,8 +223,7 @@ impl Bench {
         }
         let described = (&mut database).prepare("select * from events".into_sql_str()).await?;
         let columns = described.columns().iter().map(|column| column.type_info().clone()).collect();
-        let isolates = || (0..BATCHES_PER_REQUEST).map(|_| Producer::new(key)).collect();
-        let producers = (0..CONNECTIONS).map(|_| isolates()).collect();
+        let producers = (0..CONNECTIONS).map(|_| Producer::of_a_connection(key)).collect();
         let (address, data_dir) = (ingest.address(), ingest.data_dir());
         Ok(Self { address, data_dir, postgres, backend, database, columns, producers })
     }
@@ -365,7 +364,7 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// The directory of PostgreSQL's socket: the fifth line of `postmaster.pid`.
-fn socket(data_dir: &Path) -> Option<String> {
+pub(super) fn socket(data_dir: &Path) -> Option<String> {
     let text = fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;
     text.lines().nth(4).map(str::to_owned)
 }
@@ -475,8 +474,9 @@ impl Encode<'_, Postgres> for AsStored<'_> {
 }
 
 /// A producer as the Worker is one: a stream and a chain of headers.
-struct Producer {
+pub(super) struct Producer {
     key: SigningKey,
+    tenant: TenantId,
     pair: ed25519_dalek::SigningKey,
     stream: StreamId,
     seq: u64,
@@ -484,15 +484,34 @@ struct Producer {
 }
 
 impl Producer {
-    fn new(key: &SigningKey) -> Self {
+    pub(super) fn new(key: &SigningKey, tenant: &str) -> Self {
         let pair = ed25519_dalek::SigningKey::from_bytes(&key.signer.seed);
-        Self { key: key.clone(), pair, stream: StreamId(random()), seq: 0, prev: [0; 32] }
+        let tenant = tenant.parse().expect("a slug");
+        Self { key: key.clone(), tenant, pair, stream: StreamId(random()), seq: 0, prev: [0; 32] }
+    }
+
+    /// The streams of one connection.
+    pub(super) fn of_a_connection(key: &SigningKey) -> Vec<Self> {
+        (0..BATCHES_PER_REQUEST).map(|_| Self::new(key, TENANT)).collect()
+    }
+
+    /// A signed batch of events of the producer's tenant, framed.
+    pub(super) fn seal_events(&mut self, events: &[Event]) -> Vec<u8> {
+        let openings: Vec<(Hash, Vec<u8>)> = events
+            .iter()
+            .map(|event| {
+                let event = Event { tenant: self.tenant.clone(), ..event.clone() };
+                let opening = event.to_opening(Seed(random()));
+                (leaf::digest(&opening), opening.encode())
+            })
+            .collect();
+        self.seal(&openings)
     }
 
     /// A signed batch, framed.
     fn seal(&mut self, openings: &[(Hash, Vec<u8>)]) -> Vec<u8> {
         let header = Header {
-            tenant: tenant(),
+            tenant: self.tenant.clone(),
             stream: self.stream,
             seq: self.seq,
             prev: self.prev,
@@ -515,7 +534,7 @@ fn tenant() -> TenantId {
 }
 
 /// The requests of each connection for a number of new events, and the mean length of an opening.
-fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<Vec<Vec<u8>>>, f64) {
+pub(super) fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<Vec<Vec<u8>>>, f64) {
     let began = Timestamp::from(Utc::now()).millis();
     let mut queues = vec![Vec::new(); producers.len()];
     let mut length = 0;
@@ -534,17 +553,22 @@ fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<Vec<Vec<u8>>
             length += openings.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
             body.extend(producer.seal(&openings));
         }
-        let head = format!(
-            "POST /v1/batches HTTP/1.1\r\nhost: ingest\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        queues[at].push([head.into_bytes(), body].concat());
+        queues[at].push(request(&body));
     }
     (queues, length as f64 / events as f64)
 }
 
+/// A request with framed batches.
+pub(super) fn request(body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/batches HTTP/1.1\r\nhost: ingest\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 /// An agent that was edited, as the Worker records it.
-fn updated(at: u64, n: usize) -> Event {
+pub(super) fn updated(at: u64, n: usize) -> Event {
     let at = Timestamp::try_from(at).expect("the time of day");
     let noise: [u8; 10] = random();
     // Some five hundred people with two thousand agents.
@@ -618,7 +642,7 @@ fn updated(at: u64, n: usize) -> Event {
 }
 
 /// Sends every connection's requests, one after the other; returns after the last answer.
-fn send(address: SocketAddr, queues: Vec<Vec<Vec<u8>>>) -> Result<(), BenchError> {
+pub(super) fn send(address: SocketAddr, queues: Vec<Vec<Vec<u8>>>) -> Result<(), BenchError> {
     let clients: Vec<_> =
         queues.into_iter().map(|requests| thread::spawn(move || converse(address, &requests))).collect();
     for client in clients {
@@ -644,16 +668,26 @@ fn all_stored(answer: &[u8]) -> Result<(), BenchError> {
 }
 
 fn converse(address: SocketAddr, requests: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut stream = BufReader::new(stream);
-    let mut answers = Vec::with_capacity(requests.len());
-    for request in requests {
-        stream.get_mut().write_all(request)?;
-        answers.push(answer(&mut stream)?);
+    let mut conversation = Conversation::open(address)?;
+    requests.iter().map(|request| conversation.say(request)).collect()
+}
+
+/// A connection on which requests and answers take turns.
+pub(super) struct Conversation(BufReader<TcpStream>);
+
+impl Conversation {
+    pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Self(BufReader::new(stream)))
     }
-    Ok(answers)
+
+    /// Sends a request and gives the body of its answer.
+    pub(super) fn say(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.get_mut().write_all(request)?;
+        answer(&mut self.0)
+    }
 }
 
 /// The body of the next answer.

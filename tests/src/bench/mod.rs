@@ -1,11 +1,13 @@
 //! Benchmarks: ratios against a baseline in the same run, since absolute times say more of the machine than of us.
 //!
 //! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
-//! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table.
+//! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table; [`log`] measures the
+//! sequencer and the wait for a head.
 
 pub mod edge;
 pub mod ingest;
 mod load;
+pub mod log;
 mod process;
 mod report;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tests::bench::{BenchError, Extent, Report, edge, ingest};
+use tests::bench::{BenchError, Extent, Report, edge, ingest, log};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
@@ -55,6 +55,7 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     }
     if arguments.only != Some(Side::Edge) {
         report.extend(ingest::run(extent).await?);
+        report.extend(log::run(extent).await?);
     }
     Ok(report)
 }

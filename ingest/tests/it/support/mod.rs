@@ -1,9 +1,11 @@
 //! A backend of its own for each test, and a producer that signs batches for it.
 
+mod cosigner;
 mod http;
 mod producer;
 
-pub(crate) use http::Response;
+pub(crate) use cosigner::{Cosigner, Mood};
+pub(crate) use http::{Response, call};
 pub(crate) use producer::{Producer, Sealed, counts, sample, unmapped};
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -67,7 +69,20 @@ impl Server {
         Self::inside(self.dir, "", &[]).await
     }
 
-    async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
+    /// Stops the backend and gives the directory with its data.
+    pub(crate) async fn halt(self) -> tempfile::TempDir {
+        let _ = self.stop.send(());
+        self.running.await.expect("no panic");
+        self.dir
+    }
+
+    /// Its directory: `pg`, `log.key`, `edgetrail.toml`.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// A backend on the data of a directory.
+    pub(crate) async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
         let data_dir: PathBuf = dir.path().join("pg");
         let file = dir.path().join("edgetrail.toml");
         std::fs::write(&file, toml).expect("written");
@@ -115,6 +130,13 @@ impl Server {
     pub(crate) async fn send(&self, sealed: &Sealed) -> serde_json::Value {
         let reply = self.post(&sealed.frame()).await.json();
         reply[0].clone()
+    }
+
+    /// Posts one batch to another backend and gives its status.
+    pub(crate) async fn send_to(address: &str, sealed: &Sealed) -> u64 {
+        let headers = [("content-type", CONTENT_TYPE)];
+        let reply = http::call(address, "POST", "/v1/batches", &headers, &sealed.frame()).await.json();
+        reply[0]["status"].as_u64().unwrap_or(0)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {
