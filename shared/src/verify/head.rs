@@ -1,0 +1,109 @@
+//! Signed heads: whose signature, and does it hold.
+
+use ed25519_dalek::{Signature, VerifyingKey};
+
+use super::report::Kind;
+use crate::bundle::MAX_CHECKPOINT_LEN;
+use crate::note::{Checkpoint, Note, VerifierKey};
+
+/// A head that somebody kept: what the log must continue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownHead {
+    /// Where it comes from, for messages.
+    pub name: String,
+    /// The head.
+    pub checkpoint: Checkpoint,
+    note: Note,
+}
+
+impl KnownHead {
+    /// Reads a signed checkpoint. Whoever kept it vouches for it: its signature is not needed to believe it.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn read(name: &str, bytes: &[u8]) -> Result<Self, String> {
+        let (note, checkpoint) = read(bytes)?;
+        Ok(Self { name: name.to_owned(), checkpoint, note })
+    }
+
+    /// Whether this key signed it.
+    pub fn is_signed_by(&self, key: &VerifierKey) -> bool {
+        signature(&self.note, key) == Signed::Holds
+    }
+}
+
+/// What a verifier trusts besides the bundle itself.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Keys of logs. Without any, the key in the bundle is taken at its word.
+    pub keys: Vec<VerifierKey>,
+    /// Heads seen before.
+    pub heads: Vec<KnownHead>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signed {
+    Holds,
+    Fails,
+    Absent,
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<(Note, Checkpoint), String> {
+    let note = Note::parse_within(bytes, MAX_CHECKPOINT_LEN).map_err(|error| error.to_string())?;
+    let checkpoint = note.text().parse().map_err(|error: crate::note::CheckpointError| error.to_string())?;
+    Ok((note, checkpoint))
+}
+
+fn signature(note: &Note, key: &VerifierKey) -> Signed {
+    let id = key.id();
+    let mut found = Signed::Absent;
+    for line in note.signatures().iter().filter(|line| line.name == key.name && line.key_id == id) {
+        let holds = VerifyingKey::from_bytes(&key.public).ok().zip(Signature::from_slice(&line.bytes).ok());
+        match holds.map(|(public, signature)| public.verify_strict(note.text().as_bytes(), &signature)) {
+            Some(Ok(())) => return Signed::Holds,
+            _ => found = Signed::Fails,
+        }
+    }
+    found
+}
+
+/// Whether a head is signed by the key that the bundle names, and by a trusted one if some are given.
+pub(super) fn signed(note: &Note, named: &VerifierKey, trust: &Trust) -> Result<(), (Kind, String)> {
+    match signature(note, named) {
+        Signed::Holds => {}
+        Signed::Fails => {
+            return Err((Kind::BadSignature, format!("the signature by {} does not hold", named.name)));
+        }
+        Signed::Absent => {
+            let by: Vec<String> =
+                note.signatures().iter().map(|line| format!("{} {}", line.name, line.key_id)).collect();
+            let detail =
+                format!("the head is signed by {}, not by {} {}", by.join(", "), named.name, named.id());
+            return Err((Kind::UnknownKey, detail));
+        }
+    }
+    let ours = |key: &&VerifierKey| key.name == named.name;
+    let mut trusted = trust.keys.iter().filter(ours).peekable();
+    let trusts_others = trusted.peek().is_none() && !trust.keys.is_empty();
+    let holds = trust.keys.is_empty() || trusted.any(|key| signature(note, key) == Signed::Holds);
+    if holds && !trusts_others {
+        return Ok(());
+    }
+    Err((
+        Kind::UnknownKey,
+        format!("the head is signed by {}, which is none of the trusted keys", named.id()),
+    ))
+}
+
+/// The note as the log itself signed it: without the cosignatures of others.
+pub(super) fn own_part(note: &Note, bytes: &[u8], origin: &str) -> Vec<u8> {
+    let Some(lines) = bytes.get(note.text().len() + 1..) else { return bytes.to_vec() };
+    let mut own = bytes[..=note.text().len()].to_vec();
+    let lines = lines.split_inclusive(|byte| *byte == b'\n');
+    for (line, signature) in lines.zip(note.signatures()) {
+        if signature.name.as_str() == origin {
+            own.extend_from_slice(line);
+        }
+    }
+    own
+}
