@@ -254,7 +254,7 @@ impl Lines {
             };
             match place_of(&line) {
                 None => {
-                    verifier.find(unreadable("it is of a log that the manifest does not name".to_owned()))
+                    verifier.find(unreadable("it is of a log that the manifest does not name".to_owned()));
                 }
                 Some(Some(place)) if self.last.is_some_and(|last| last > place) => {
                     verifier.find(unreadable("it stands after a later leaf".to_owned()));

@@ -62,8 +62,8 @@ pub(super) fn verify<S: Source>(
     trust: Trust,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, S::Error> {
-    let mut report = Report::default();
-    report.logs = manifest.logs.iter().map(|log| LogReport::new(log.log_id)).collect();
+    let logs = manifest.logs.iter().map(|log| LogReport::new(log.log_id)).collect();
+    let mut report = Report { logs, ..Report::default() };
     let mut number = 0;
     while let Some(bytes) = source.next_opening()? {
         number += 1;
