@@ -6,6 +6,7 @@ mod echoes;
 mod events;
 mod health;
 mod inbox;
+mod integrity;
 mod intents;
 mod log;
 mod policy;

@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, echoes, events, health, inbox, intents, log, policy,
+    Answer, Shared, State, batches, coverage, echoes, events, health, inbox, integrity, intents, log, policy,
     quarantine, reconciliation, streams, writes,
 };
 
@@ -44,6 +44,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/intents", get(intents::list))
         .route("/v1/reconciliation", get(reconciliation::read))
         .route("/v1/echoes", get(echoes::list))
+        .route("/v1/integrity", get(integrity::read))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

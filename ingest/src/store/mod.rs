@@ -3,6 +3,7 @@
 //! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] builds one at run
 //! time, and [`partitions`] names tables in DDL. Nothing above this module knows SQL.
 
+pub mod absences;
 pub mod accepted_rules;
 pub mod api_keys;
 pub mod app_audit;
@@ -11,11 +12,14 @@ pub mod coverage;
 pub mod cursors;
 pub mod entity_states;
 pub mod events;
+pub mod integrity;
 pub mod intents;
 pub mod links;
 pub mod log;
+pub mod log_keys;
 pub mod partitions;
 pub mod policies;
+pub mod publications;
 pub mod quarantine;
 pub mod runs;
 pub mod search;
