@@ -129,6 +129,8 @@ pub struct LogItem {
     pub origin: String,
     /// The key that signs them, as whoever made the bundle says.
     pub key: VerifierKey,
+    /// Further keys that the log names, of a rotation.
+    pub others: Vec<VerifierKey>,
     /// How many entries of it are here.
     pub size: u64,
     /// The log of the year before, if this one follows another.
@@ -162,8 +164,17 @@ struct WrittenLog {
     log_id: LogId,
     origin: String,
     verifier_key: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    verifier_keys: Vec<String>,
     size: u64,
     previous: Option<LogId>,
+}
+
+impl LogItem {
+    /// Every key that the log names.
+    pub fn keys(&self) -> impl Iterator<Item = &VerifierKey> {
+        core::iter::once(&self.key).chain(&self.others)
+    }
 }
 
 impl Manifest {
@@ -196,13 +207,14 @@ impl Manifest {
             if key.name.as_str() != log.origin {
                 return Err(ManifestError::Key(id));
             }
-            logs.push(LogItem {
-                log_id: id,
-                origin: log.origin,
-                key,
-                size: log.size,
-                previous: log.previous,
-            });
+            let others =
+                log.verifier_keys.iter().map(|key| key.parse()).collect::<Result<Vec<VerifierKey>, _>>();
+            let others = others.map_err(|error| json(&error))?;
+            if others.iter().any(|other| other.name != key.name) {
+                return Err(ManifestError::Key(id));
+            }
+            let (size, previous) = (log.size, log.previous);
+            logs.push(LogItem { log_id: id, origin: log.origin, key, others, size, previous });
         }
         Ok(Self { kind: written.kind, tenant: written.tenant, made_at: written.made_at, logs })
     }
@@ -213,6 +225,7 @@ impl Manifest {
             log_id: log.log_id,
             origin: log.origin.clone(),
             verifier_key: log.key.to_string(),
+            verifier_keys: log.others.iter().map(ToString::to_string).collect(),
             size: log.size,
             previous: log.previous,
         });

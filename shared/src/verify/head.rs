@@ -3,7 +3,7 @@
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::report::Kind;
-use crate::bundle::MAX_CHECKPOINT_LEN;
+use crate::bundle::{LogItem, MAX_CHECKPOINT_LEN};
 use crate::note::{Checkpoint, Note, VerifierKey};
 
 /// A head that somebody kept: what the log must continue.
@@ -26,9 +26,9 @@ impl KnownHead {
         Ok(Self { name: name.to_owned(), checkpoint, note })
     }
 
-    /// Whether this key signed it.
-    pub fn is_signed_by(&self, key: &VerifierKey) -> bool {
-        signature(&self.note, key) == Signed::Holds
+    /// Whether a key that the log names signed it.
+    pub fn is_signed_by(&self, item: &LogItem) -> bool {
+        item.keys().any(|key| signature(&self.note, key) == Signed::Holds)
     }
 }
 
@@ -67,32 +67,26 @@ fn signature(note: &Note, key: &VerifierKey) -> Signed {
     found
 }
 
-/// Whether a head is signed by the key that the bundle names, and by a trusted one if some are given.
-pub(super) fn signed(note: &Note, named: &VerifierKey, trust: &Trust) -> Result<(), (Kind, String)> {
-    match signature(note, named) {
-        Signed::Holds => {}
-        Signed::Fails => {
-            return Err((Kind::BadSignature, format!("the signature by {} does not hold", named.name)));
-        }
-        Signed::Absent => {
-            let by: Vec<String> =
-                note.signatures().iter().map(|line| format!("{} {}", line.name, line.key_id)).collect();
-            let detail =
-                format!("the head is signed by {}, not by {} {}", by.join(", "), named.name, named.id());
-            return Err((Kind::UnknownKey, detail));
-        }
+/// Whether a head is signed by a key that the bundle names, and by a trusted one if some are given.
+pub(super) fn signed(note: &Note, item: &LogItem, trust: &Trust) -> Result<(), (Kind, String)> {
+    let by: Vec<String> =
+        note.signatures().iter().map(|line| format!("{} {}", line.name, line.key_id)).collect();
+    let by = by.join(", ");
+    let signatures: Vec<Signed> = item.keys().map(|key| signature(note, key)).collect();
+    // Of several keys each that signs must have signed this.
+    if signatures.contains(&Signed::Fails) {
+        return Err((Kind::BadSignature, format!("the signature by {} does not hold", item.origin)));
     }
-    let ours = |key: &&VerifierKey| key.name == named.name;
-    let mut trusted = trust.keys.iter().filter(ours).peekable();
-    let trusts_others = trusted.peek().is_none() && !trust.keys.is_empty();
-    let holds = trust.keys.is_empty() || trusted.any(|key| signature(note, key) == Signed::Holds);
-    if holds && !trusts_others {
+    if !signatures.contains(&Signed::Holds) {
+        let named: Vec<String> = item.keys().map(|key| key.id().to_string()).collect();
+        let detail = format!("the head is signed by {by}, not by {} {}", item.origin, named.join(" or "));
+        return Err((Kind::UnknownKey, detail));
+    }
+    let trusted = |key: &VerifierKey| key.name == item.key.name && signature(note, key) == Signed::Holds;
+    if trust.keys.is_empty() || trust.keys.iter().any(trusted) {
         return Ok(());
     }
-    Err((
-        Kind::UnknownKey,
-        format!("the head is signed by {}, which is none of the trusted keys", named.id()),
-    ))
+    Err((Kind::UnknownKey, format!("the head is signed by {by}, and none of that is a trusted key")))
 }
 
 /// The note as the log itself signed it: without the cosignatures of others.

@@ -137,7 +137,7 @@ impl Verifier {
             Some((_, Err(error))) => wrong(Kind::Unreadable, format!("its checkpoint: {error}")),
             Some((bytes, Ok((note, checkpoint)))) => {
                 if checkpoint.origin == item.origin {
-                    match signed(&note, &item.key, &self.trust) {
+                    match signed(&note, item, &self.trust) {
                         Ok(()) => report.signature = Check::Passed,
                         Err((kind, detail)) => wrong(kind, detail),
                     }
@@ -600,7 +600,7 @@ impl LogState {
             }
             let holds = known.checkpoint.root == self.range.root();
             self.report.consistency.note(holds);
-            let same_key = known.is_signed_by(&self.item.key);
+            let same_key = known.is_signed_by(&self.item);
             if holds && !same_key {
                 report
                     .notes

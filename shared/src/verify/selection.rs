@@ -3,9 +3,9 @@
 use super::head::{read, signed};
 use super::report::{Finding, Kind, LogReport, Report};
 use super::{Source, Trust};
-use crate::bundle::{LogId, Manifest, OpeningLine, ProofFile};
+use crate::bundle::{LogId, LogItem, Manifest, OpeningLine, ProofFile};
 use crate::leaf::{ENTRY_LEN, Glance};
-use crate::note::{Checkpoint, VerifierKey};
+use crate::note::Checkpoint;
 
 /// Why an event is not proven.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,18 +33,18 @@ pub fn verify_proof(
     proof: &str,
     entry: &[u8; ENTRY_LEN],
     opening: Option<&[u8]>,
-    key: &VerifierKey,
+    item: &LogItem,
     trust: &Trust,
 ) -> Result<Checkpoint, ProvenError> {
     let proof: ProofFile = proof
         .parse()
         .map_err(|error: crate::bundle::ProofFileError| ProvenError::Unreadable(error.to_string()))?;
     let (note, head) = read(proof.checkpoint.as_bytes()).map_err(ProvenError::Unreadable)?;
-    if head.origin != key.name.as_str() {
-        let detail = format!("the checkpoint is of {}, not of {}", head.origin, key.name);
+    if head.origin != item.origin {
+        let detail = format!("the checkpoint is of {}, not of {}", head.origin, item.origin);
         return Err(ProvenError::Signature(Kind::HeadElsewhere, detail));
     }
-    signed(&note, key, trust).map_err(|(kind, detail)| ProvenError::Signature(kind, detail))?;
+    signed(&note, item, trust).map_err(|(kind, detail)| ProvenError::Signature(kind, detail))?;
     proof.verify(entry, &head)?;
     if let Some(opening) = opening {
         // One that cannot be read is no longer what was committed to, whatever else it is.
@@ -97,7 +97,7 @@ fn one(report: &mut Report, manifest: &Manifest, trust: &Trust, line: &OpeningLi
     let (Some(entry), Some(proof)) = (&line.entry, &line.proof) else {
         return wrong(Kind::ProofInvalid, "it has no proof".to_owned());
     };
-    let proven = verify_proof(proof, entry, line.opening.as_deref(), &item.key, trust);
+    let proven = verify_proof(proof, entry, line.opening.as_deref(), item, trust);
     let at = proof.parse::<ProofFile>().map_or(index, |proof| proof.index);
     if at != index {
         wrong(Kind::ProofInvalid, format!("its proof is of leaf {at}"));

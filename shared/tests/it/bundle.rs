@@ -21,7 +21,14 @@ fn log(byte: u8, size: u64, previous: Option<LogId>) -> LogItem {
     let log_id = LogId([byte; 16]);
     let origin = format!("log.example/{log_id}");
     let name = KeyName::try_from(origin.clone()).expect("a name");
-    LogItem { log_id, origin, key: VerifierKey { name, public: [byte; 32] }, size, previous }
+    LogItem {
+        others: Vec::new(),
+        log_id,
+        origin,
+        key: VerifierKey { name, public: [byte; 32] },
+        size,
+        previous,
+    }
 }
 
 fn manifest() -> Manifest {

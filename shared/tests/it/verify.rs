@@ -98,6 +98,7 @@ impl Log {
     fn item(&self) -> LogItem {
         let (log_id, key) = (self.id, self.verifier());
         LogItem {
+            others: Vec::new(),
             log_id,
             origin: self.origin(),
             key,
