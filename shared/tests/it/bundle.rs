@@ -193,5 +193,5 @@ fn a_bundle_of_entries_has_entries_of_one_length() {
     assert_eq!(entries_of(&bytes).map(|all| all.len()), Some(3));
     assert_eq!(entries_of(&bytes[1..]), None);
     assert_eq!(entries_of(&[&[0, 41], &bytes[2..]].concat()), None);
-    assert_eq!(entries_of(&vec![0; 44 * 257]), None);
+    assert_eq!(entries_of(&[0; 44 * 257]), None);
 }

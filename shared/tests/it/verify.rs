@@ -115,7 +115,7 @@ impl Log {
             let first = usize::try_from(tile.index * 256).expect("small");
             let bytes = match tile.level {
                 None => encode_bundle(
-                    entries[first..first + usize::from(tile.width)].iter().map(|it| it.as_slice()),
+                    entries[first..first + usize::from(tile.width)].iter().map(<[u8; ENTRY_LEN]>::as_slice),
                 ),
                 Some(level) => {
                     let span = 256_usize.pow(u32::from(level));

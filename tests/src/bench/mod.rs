@@ -1,13 +1,15 @@
 //! Benchmarks: ratios against a baseline in the same run, since absolute times say more of the machine than of us.
 //!
 //! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
-//! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table.
+//! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table; [`verify`] is
+//! the verifier's core on one thread.
 
 pub mod edge;
 pub mod ingest;
 mod load;
 mod process;
 mod report;
+pub mod verify;
 
 pub use report::Report;
 
