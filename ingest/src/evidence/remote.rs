@@ -202,7 +202,7 @@ impl Remote {
             .ok_or_else(|| EvidenceError::Http { path: path.to_owned(), reason: "not given".to_owned() })
     }
 
-    /// What is behind a path; nothing if it is not there, not for this key, or too damaged to be given.
+    /// What is behind a path; nothing if it is not there or not for this key.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, EvidenceError> {
         let wrong = |reason: String| EvidenceError::Http { path: path.to_owned(), reason };
         let url = self.base.join(path).map_err(|error| wrong(error.to_string()))?;
@@ -214,12 +214,9 @@ impl Remote {
                 Ok((StatusCode::UNAUTHORIZED, _)) => {
                     return Err(wrong("the API key is not accepted".to_owned()));
                 }
-                Ok((
-                    StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::INTERNAL_SERVER_ERROR,
-                    _,
-                )) => {
-                    return Ok(None);
-                }
+                Ok((StatusCode::NOT_FOUND | StatusCode::FORBIDDEN, _)) => return Ok(None),
+                // A log that was tampered with may be too damaged to be given; that is for the verifier to say.
+                Ok((StatusCode::INTERNAL_SERVER_ERROR, _)) if path.starts_with("log/") => return Ok(None),
                 Ok((status, _)) if status != StatusCode::SERVICE_UNAVAILABLE || tries == TRIES => {
                     return Err(wrong(format!("the backend answers {status}")));
                 }

@@ -181,7 +181,8 @@ pub async fn stored(
     Ok(row.map(|row| (row.batch_id, row.position, row.opening)))
 }
 
-/// Batches that are stored and have no place in a log, the oldest first, with when they arrived.
+/// Batches that are stored and have no place in a log, the oldest first, with when they arrived. It looks at the newest
+/// hundred thousand: older ones that the sequencer never saw are found by their gap in the producer's stream.
 ///
 /// # Errors
 /// If the database refuses.
@@ -191,9 +192,9 @@ pub async fn waiting(
     limit: i64,
 ) -> Result<Vec<(i64, DateTime<Utc>)>, StoreError> {
     let rows = sqlx::query!(
-        "select b.batch_id, b.received_at from batches b
-         where b.tenant_id = $1 and not exists
-             (select from log_rounds r where r.tenant_id = b.tenant_id and r.batch_id = b.batch_id)
+        "select b.batch_id, b.received_at from
+             (select batch_id, received_at from batches where tenant_id = $1 order by batch_id desc limit 100000) b
+         where not exists (select from log_rounds r where r.tenant_id = $1 and r.batch_id = b.batch_id)
          order by b.batch_id limit $2",
         tenant,
         limit
