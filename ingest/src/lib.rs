@@ -10,6 +10,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod correlate;
+pub mod evidence;
 pub mod integrity;
 pub mod ledger;
 pub mod limits;

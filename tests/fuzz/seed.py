@@ -29,3 +29,12 @@ archive = {"log": {"version": "1.2", "entries": [
                  "postData": {"mimeType": "application/x-www-form-urlencoded", "params": [{"name": "a", "value": "b"}]}},
      "response": {"status": 200, "headers": [], "content": {"size": 2, "text": "e30=", "encoding": "base64"}}}]}}
 seed("recording", [json.dumps(exchange).encode() + b"\n\n" + json.dumps(exchange).encode(), json.dumps(archive).encode()])
+log = "07" * 16
+line = {"log": log, "index": 3, "id": "019a0000-0000-7000-8000-000000000000", "opening": "AQ=="}
+manifest = {"format": "edgetrail-bundle/v1", "kind": "log", "tenant": "acme", "made_at": "", "logs": []}
+run = bytes.fromhex(log) + (5).to_bytes(8, "big") + (2).to_bytes(4, "big") + (0x8000).to_bytes(2, "big")
+seed("bundle", [json.dumps(line).encode(), json.dumps(manifest).encode(), run, *[bytes.fromhex(case["opening"]) for case in leaf["leaves"]]])
+root = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+head = f"log.example/log/{log}\n9\n{root}\n\n\u2014 log.example/log/{log} AQIDBAk=\n"
+seed("tlog_proof", [f"c2sp.org/tlog-proof@v1\nextra AQ==\nindex 3\n{root}\n\n{head}".encode()])
+seed("verify", [b"\xff".join([run, run, head.encode(), b"\x00\x2a" + bytes(42), json.dumps(line).encode()])])

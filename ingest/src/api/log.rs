@@ -47,7 +47,7 @@ pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, A
             "previous": succession.map(|(log_id, checkpoint)| json!({"log_id": log_id, "checkpoint": checkpoint})),
         }));
     }
-    Ok(Json(json!({"logs": items})))
+    Ok(Json(json!({"tenant": reader.tenant, "logs": items})))
 }
 
 pub(super) async fn checkpoint(state: Shared, Path(log_id): Path<String>) -> Result<Response, Answer> {

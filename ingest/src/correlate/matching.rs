@@ -15,10 +15,10 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::event::{Event, JsonText, Trust};
-use shared::leaf::Opening;
+use shared::event::{JsonText, Trust};
 use uuid::Uuid;
 
+use crate::store::events;
 use crate::store::writes::{Candidate, PendingWrite, Settled, Spent};
 
 /// Routes of a Supabase project: its tables, its functions, and its users.
@@ -72,9 +72,7 @@ impl Place {
 impl Act {
     /// Reads a candidate; none if it names neither a row nor a table, or reads a project's table.
     pub fn read(candidate: Candidate) -> Option<Self> {
-        let details = Opening::decode(&candidate.opening)
-            .ok()
-            .and_then(|opening| Event::from_opening(&opening).ok())
+        let details = events::read(&candidate.opening)
             .and_then(|event| event.details)
             .as_ref()
             .map(JsonText::value)

@@ -3,8 +3,10 @@
 
 pub mod consistency;
 pub mod cosign;
+pub mod inclusion;
 pub mod key;
 pub mod keyring;
+pub mod openings;
 pub mod publication;
 pub mod sequencer;
 pub mod startup;

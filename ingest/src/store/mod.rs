@@ -17,6 +17,7 @@ pub mod intents;
 pub mod links;
 pub mod log;
 pub mod log_keys;
+pub mod openings;
 pub mod partitions;
 pub mod policies;
 pub mod publications;

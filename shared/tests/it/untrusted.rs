@@ -2,12 +2,15 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use shared::absence::AbsenceList;
 use shared::batch::{Body, Header, unframe};
+use shared::bundle::{Manifest, OpeningLine, ProofFile, entries_of};
 use shared::event::Event;
-use shared::leaf::{Field, FieldKind, Opening, Seed, Tag};
+use shared::leaf::{Field, FieldKind, Glance, Opening, Seed, StoredOpening, Tag};
 use shared::note::{Checkpoint, Note, SignerKey, VerifierKey};
 use shared::recording;
 use shared::tree::TileRef;
+use shared::verify::KnownHead;
 
 use crate::vectors;
 
@@ -23,6 +26,10 @@ fn read_as_everything(bytes: &[u8]) {
     }
     let _ = Note::parse(bytes);
     let _ = Body::parse(bytes);
+    assert_eq!(Glance::at(bytes).is_ok(), StoredOpening::decode(bytes).is_ok());
+    let _ =
+        (AbsenceList::decode(bytes), Manifest::parse(bytes), OpeningLine::parse(bytes), entries_of(bytes));
+    let _ = KnownHead::read("kept", bytes);
     read_as_every_text(&String::from_utf8_lossy(bytes));
 }
 
@@ -36,6 +43,9 @@ fn read_as_every_text(text: &str) {
     }
     if let Ok(key) = text.parse::<VerifierKey>() {
         assert_eq!(key.to_string(), text.trim());
+    }
+    if let Ok(proof) = text.parse::<ProofFile>() {
+        assert_eq!(proof.to_string(), text);
     }
     let _ = text.parse::<SignerKey>();
     let _ = text.parse::<Checkpoint>();
@@ -59,6 +69,9 @@ fn pinned() -> Vec<Vec<u8>> {
         words("signer_key"),
         b"tile/0/x001/x234/067.p/3".to_vec(),
         b"origin\n12\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".to_vec(),
+        br#"{"format":"edgetrail-bundle/v1","kind":"log","tenant":"acme","made_at":"","logs":[]}"#.to_vec(),
+        br#"{"log":"07070707070707070707070707070707","index":3,"id":null,"opening":"AQ==","columns":{"ip":null}}"#.to_vec(),
+        "c2sp.org/tlog-proof@v1\nindex 3\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\no\n4\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} o AQIDBAk=\n".as_bytes().to_vec(),
         br#"{"label":"l","n":1,"at":"","request":{"method":"","url":"","headers":[]},"response":{"status":1,"headers":[]}}"#.to_vec(),
         br#"{"log":{"entries":[{"time":1e9,"request":{"method":"","url":"http://h/?q","headers":[{"name":"a","value":"b"}],"postData":{"params":[{"name":"n","value":"v"}]}},"response":{"status":1e3,"content":{"text":"YQ==","encoding":"base64"}}}]}}"#.to_vec(),
     ]
@@ -86,7 +99,7 @@ proptest! {
 
     #[test]
     fn damaged_inputs_are_read_without_a_panic(
-        which in 0..11_usize, damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        which in 0..14_usize, damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let mut bytes = pinned().swap_remove(which);
         for (at, to) in damage {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tests::bench::{BenchError, Extent, Report, edge, ingest, log};
+use tests::bench::{BenchError, Extent, Report, edge, ingest, log, verify};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
@@ -24,6 +24,7 @@ struct Arguments {
 enum Side {
     Edge,
     Ingest,
+    Verify,
 }
 
 #[tokio::main]
@@ -50,12 +51,15 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     let extent = if arguments.quick { Extent::Quick } else { Extent::Full };
     let mut report = Report::default();
-    if arguments.only != Some(Side::Ingest) {
+    if arguments.only.is_none_or(|side| side == Side::Edge) {
         report.extend(edge::run(extent).await?);
     }
-    if arguments.only != Some(Side::Edge) {
+    if arguments.only.is_none_or(|side| side == Side::Ingest) {
         report.extend(ingest::run(extent).await?);
         report.extend(log::run(extent).await?);
+    }
+    if arguments.only.is_none_or(|side| side == Side::Verify) {
+        report.extend(verify::run(extent)?);
     }
     Ok(report)
 }
