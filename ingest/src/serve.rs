@@ -310,10 +310,10 @@ impl Backend {
         let _ = stop_follow.send(true);
         let _ = follow.await;
         // A month under way is left as it is: what was not swapped was not touched.
-        if let Some(mut retention) = retention {
-            if tokio::time::timeout(RETENTION_STOPS_WITHIN, &mut retention).await.is_err() {
-                retention.abort();
-            }
+        if let Some(mut retention) = retention
+            && tokio::time::timeout(RETENTION_STOPS_WITHIN, &mut retention).await.is_err()
+        {
+            retention.abort();
         }
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.

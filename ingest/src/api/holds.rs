@@ -44,7 +44,8 @@ impl Wanted {
         let reason = text("reason", Some(self.reason))?.unwrap_or_default();
         let entity_type = self.entity_type.map(EntityType::try_from).transpose();
         let entity_type = entity_type.map_err(|error| ("entity_type", error.to_string()))?.map(String::from);
-        let action = self.action.map(|word| action(&word)).transpose().map_err(|reason| ("action", reason))?;
+        let action =
+            self.action.map(|word| action(&word)).transpose().map_err(|reason| ("action", reason))?;
         if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
             return Err(("to", "is not after from".to_owned()));
         }

@@ -111,7 +111,9 @@ impl From<RetentionError> for Answer {
             RetentionError::Periods(_) => {
                 Problem::new(422, "periods-refused", "These periods are out of bounds")
             }
-            RetentionError::NoCondition => Problem::new(422, "hold-refused", "The hold would cover everything"),
+            RetentionError::NoCondition => {
+                Problem::new(422, "hold-refused", "The hold would cover everything")
+            }
             RetentionError::Missing => Problem::new(404, "not-found", "There is no such thing"),
             RetentionError::SamePerson => Problem::new(403, "second-person", "This needs a second admin"),
             RetentionError::Announced(_) => {

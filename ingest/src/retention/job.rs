@@ -215,7 +215,12 @@ impl Retention {
                     let cleared = remnant.is_some();
                     if let Some(((log, index), remnant)) = remnant {
                         let tags: Vec<Tag> = CONTEXT.into_iter().filter(|tag| there.contains(tag)).collect();
-                        let run = Run { log: log_id(log)?, first: place(*index)?, count: 1, lost: Lost::fields(&tags) };
+                        let run = Run {
+                            log: log_id(log)?,
+                            first: place(*index)?,
+                            count: 1,
+                            lost: Lost::fields(&tags),
+                        };
                         lost.entry(event.tenant.clone()).or_default().push(run);
                         event.opening = remnant.encode();
                     }
@@ -349,14 +354,8 @@ fn drop_event(
     now: DateTime<Utc>,
 ) -> OwnEvent {
     let name = month.format("%Y-%m").to_string();
-    let event = OwnEvent::new(
-        tenant,
-        "RETENTION_DROP",
-        "ingest/retention",
-        Timestamp::from(now),
-        "partition",
-        &name,
-    );
+    let event =
+        OwnEvent::new(tenant, "RETENTION_DROP", "ingest/retention", Timestamp::from(now), "partition", &name);
     OwnEvent {
         severity: Severity::Warning,
         class: RetentionClass::Permanent,

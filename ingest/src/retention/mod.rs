@@ -132,8 +132,14 @@ impl Retention {
         retention::propose(&mut transaction, tenant, &row).await?;
         let now = self.in_force(&mut transaction, tenant).await?;
         let details = json!({"by": admin.key, "periods": periods, "in_force": now});
-        self.tell(&mut transaction, admin, "RETENTION_PROPOSED", ("retention", row.version.to_string()), details)
-            .await?;
+        self.tell(
+            &mut transaction,
+            admin,
+            "RETENTION_PROPOSED",
+            ("retention", row.version.to_string()),
+            details,
+        )
+        .await?;
         self.finish(transaction).await?;
         Ok(row.version)
     }

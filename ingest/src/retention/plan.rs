@@ -46,7 +46,7 @@ impl Look {
             run.month == month
                 && run.what == self.what
                 && run.class == self.class
-                && since.is_none_or(|since| run.ran_at >= since)
+                && since.is_none_or(|since| run.ran_at > since)
         })
     }
 }
@@ -102,9 +102,9 @@ impl Retention {
         let holds = holds::active(&mut transaction, tenant.as_str()).await?.len();
         let there = partitions::months(&mut transaction).await?;
         let shortest = periods.context_days.min(periods.standard_days);
-        let begun = there.iter().copied().filter(|month| end_of(*month) <= cutoff(now, shortest));
+        let mut begun = there.iter().copied().filter(|month| end_of(*month) <= cutoff(now, shortest));
         let mut months = BTreeMap::new();
-        if let Some(last) = begun.last() {
+        if let Some(last) = begun.next_back() {
             let all = [
                 Look { what: "events", class: 0, days: 0, cutoff: cutoff(now, periods.standard_days) },
                 Look { what: "events", class: 1, days: 0, cutoff: cutoff(now, periods.critical_days) },
@@ -142,7 +142,10 @@ impl Preview {
         }
         if let Some((month, on)) = self.next {
             let on = on.format("%Y-%m-%d");
-            words.push(format!("The next month that a period is over for is {}, on {on}.", month.format("%B %Y")));
+            words.push(format!(
+                "The next month that a period is over for is {}, on {on}.",
+                month.format("%B %Y")
+            ));
         }
         words
     }
@@ -156,11 +159,15 @@ impl Preview {
             if it.due > 0 {
                 let of = grouped(it.events);
                 let due = grouped(it.due);
-                words.push(format!("{name}: {due} of {of} {class} events go; they arrived more than {days} days ago."));
+                words.push(format!(
+                    "{name}: {due} of {of} {class} events go; they arrived more than {days} days ago."
+                ));
             }
             if it.held > 0 {
                 let held = grouped(it.held);
-                words.push(format!("{name}: {held} {class} events are due and stay, since a legal hold covers them."));
+                words.push(format!(
+                    "{name}: {held} {class} events are due and stay, since a legal hold covers them."
+                ));
             }
         }
         let stay: i64 = classes.iter().map(|it| it.events - it.due).sum();
@@ -177,7 +184,10 @@ impl Preview {
         }
         let held: i64 = classes.iter().map(|it| it.context_held).sum();
         if held > 0 {
-            words.push(format!("{name}: {} events keep their context, since a legal hold covers them.", grouped(held)));
+            words.push(format!(
+                "{name}: {} events keep their context, since a legal hold covers them.",
+                grouped(held)
+            ));
         }
         words
     }
@@ -190,7 +200,8 @@ impl Preview {
             .map(|(month, classes)| {
                 let mut of: serde_json::Map<String, Value> = serde_json::Map::new();
                 for it in classes {
-                    let class = CLASSES.get(usize::try_from(it.class).unwrap_or(2)).copied().unwrap_or("other");
+                    let class =
+                        CLASSES.get(usize::try_from(it.class).unwrap_or(2)).copied().unwrap_or("other");
                     let counts = json!({
                         "events": it.events, "drop": it.due, "held": it.held,
                         "context_drop": it.context, "context_held": it.context_held,

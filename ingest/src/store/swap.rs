@@ -137,8 +137,7 @@ fn conditions(held: bool) -> (String, String) {
     (format!("({DUE} {free})"), format!("(coalesce(e.received_at <= l.context, false) {free})"))
 }
 
-const DUE: &str =
-    "coalesce(e.class = 0 and e.received_at <= l.standard or e.class = 1 and e.received_at <= l.critical, false)";
+const DUE: &str = "coalesce(e.class = 0 and e.received_at <= l.standard or e.class = 1 and e.received_at <= l.critical, false)";
 
 /// `$1` to `$4`, as [`bind`] gives them.
 const LIMITS: &str = "unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[])
@@ -231,7 +230,8 @@ impl Copying {
             "insert into {name}_staged select e.* from {name} e left join {LIMITS} using (tenant_id)
              where not {gone} and not {context}"
         );
-        let copied = bind(sql, &self.limits).execute(&mut *self.transaction).await.doing("copying what stays")?;
+        let copied =
+            bind(sql, &self.limits).execute(&mut *self.transaction).await.doing("copying what stays")?;
         self.kept += i64::try_from(copied.rows_affected()).unwrap_or(i64::MAX);
         Ok(())
     }
@@ -302,7 +302,8 @@ impl Copying {
             openings.push(kept.event.opening);
             cleared.push(kept.cleared);
         }
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(tenants).bind(filed).bind(ids).bind(openings).bind(cleared);
+        let query =
+            sqlx::query(AssertSqlSafe(sql)).bind(tenants).bind(filed).bind(ids).bind(openings).bind(cleared);
         let copied = query.execute(&mut *self.transaction).await.doing("copying what stays of events")?;
         self.kept += i64::try_from(copied.rows_affected()).unwrap_or(i64::MAX);
         Ok(())
@@ -341,7 +342,10 @@ async fn attempt(store: &Store, copied: &Copied, outcome: &Outcome) -> Result<Sw
     let name = name_of(copied.month);
     let mut transaction = store.begin_as_keeper().await?;
     transaction.execute(LOCK_TIMEOUT).await.doing(doing)?;
-    sqlx::query!("select retention_freeze($1)", copied.month).execute(&mut *transaction).await.doing(doing)?;
+    sqlx::query!("select retention_freeze($1)", copied.month)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
     let touched: bool = sqlx::query_scalar(
         "select exists (select from event_touches
                         where month = $1 and not pg_visible_in_snapshot(xid, $2::pg_snapshot))",
@@ -361,7 +365,8 @@ async fn attempt(store: &Store, copied: &Copied, outcome: &Outcome) -> Result<Sw
            and not exists (select from {name}_staged s
                            where s.tenant_id = e.tenant_id and s.filed_at = e.filed_at and s.id = e.id)"
     );
-    let late = sqlx::query(AssertSqlSafe(late)).bind(copied.at).execute(&mut *transaction).await.doing(doing)?;
+    let late =
+        sqlx::query(AssertSqlSafe(late)).bind(copied.at).execute(&mut *transaction).await.doing(doing)?;
     let there: i64 = sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {name}")))
         .fetch_one(&mut *transaction)
         .await

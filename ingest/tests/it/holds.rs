@@ -25,8 +25,12 @@ async fn a_hold_keeps_what_it_covers_and_the_rest_goes() {
     present(&server, &dial).await;
     place(&server, json!({"reason": "case 7", "actor_id": "user-1"})).await;
     place(&server, json!({"reason": "case 8", "entity_type": "agent", "entity_id": "2"})).await;
-    place(&server, json!({"reason": "case 9", "action": "agent_*", "from": "2000-01-01T00:00:00Z",
-                          "to": "2001-01-01T00:00:00Z"})).await;
+    place(
+        &server,
+        json!({"reason": "case 9", "action": "agent_*", "from": "2000-01-01T00:00:00Z",
+                          "to": "2001-01-01T00:00:00Z"}),
+    )
+    .await;
     let covered = "(actor_id = 'user-1' or entity_id = '2')";
     let before = (count(&server, covered).await, count(&server, "class = 1").await);
     let critical_too = count(&server, &format!("class = 1 and {covered}")).await;
@@ -42,7 +46,11 @@ async fn a_hold_keeps_what_it_covers_and_the_rest_goes() {
     assert_eq!(count(&server, covered).await, before.0);
     assert_eq!(count(&server, "true").await, kept);
     assert_eq!(count(&server, &format!("ip is not null and not {covered}")).await, 0);
-    assert_eq!(count(&server, &format!("ip is not null and {covered}")).await, before.0, "context is held too");
+    assert_eq!(
+        count(&server, &format!("ip is not null and {covered}")).await,
+        before.0,
+        "context is held too"
+    );
     server.stop().await;
 }
 
@@ -57,9 +65,11 @@ async fn a_month_that_is_held_as_a_whole_is_not_dropped_until_the_hold_is_releas
     assert_eq!(count(&server, "true").await, 60);
     assert_eq!(count(&server, "ip is not null").await, 60);
 
+    dial.turn(chrono::Utc::now());
     let release = format!("/v1/holds/{hold}/release");
     assert!(server.post_as_admin(&release, "").await.json()["released_at"].is_string());
     server.post_as_admin(&release, "").await.problem(409);
+    dial.turn(chrono::Utc::now());
     let done = server.retention.pass().await.expect("done");
     assert_eq!((done[0].dropped, done[0].kept), (40, 20));
     server.stop().await;
@@ -90,7 +100,10 @@ async fn placing_and_releasing_are_recorded_and_bad_holds_are_refused() {
     server.post_as_admin("/v1/holds/7/release", "").await.problem(404);
     assert_eq!(server.post_as_admin(&release, "").await.status, 200);
     let told = server.eventually("&action=LEGAL_HOLD_*", 2).await;
-    assert_eq!((&told[0]["action"], &told[1]["action"]), (&json!("LEGAL_HOLD_RELEASED"), &json!("LEGAL_HOLD_PLACED")));
+    assert_eq!(
+        (&told[0]["action"], &told[1]["action"]),
+        (&json!("LEGAL_HOLD_RELEASED"), &json!("LEGAL_HOLD_PLACED"))
+    );
     assert_eq!(told[1]["class"], "permanent");
     assert_eq!(told[1]["details"]["action"], "USER_LOGIN");
     assert_eq!(told[1]["entity"], json!({"type": "hold", "id": hold}));

@@ -86,10 +86,11 @@ async fn list_of(server: &Server, record: &Value) -> AbsenceList {
 
 /// Every leaf's class and time of arrival.
 async fn leaves(server: &Server) -> Vec<([u8; 16], u64, u8, u64)> {
-    let rows = sqlx::query("select log_id, first_index, entries from log_rounds order by log_id, first_index")
-        .fetch_all(&mut superuser(server).await)
-        .await
-        .expect("read");
+    let rows =
+        sqlx::query("select log_id, first_index, entries from log_rounds order by log_id, first_index")
+            .fetch_all(&mut superuser(server).await)
+            .await
+            .expect("read");
     let mut leaves = Vec::new();
     for row in rows {
         let mut log = [0; 16];
@@ -138,7 +139,10 @@ async fn after_a_year_standard_events_go_and_critical_ones_stay_and_every_missin
     let record = records.iter().find(|record| record["details"]["what"] == "events").expect("a record");
     assert_eq!((&record["class"], &record["entity"]["type"]), (&json!("permanent"), &json!("partition")));
     assert_eq!(record["entity"]["id"], at.format("%Y-%m").to_string());
-    assert_eq!((&record["details"]["class"], &record["details"]["period_days"]), (&json!("standard"), &json!(365)));
+    assert_eq!(
+        (&record["details"]["class"], &record["details"]["period_days"]),
+        (&json!("standard"), &json!(365))
+    );
 
     // Nothing early, nothing of another class, and nothing beside it.
     let list = list_of(&server, record).await;
@@ -156,7 +160,10 @@ async fn after_a_year_standard_events_go_and_critical_ones_stay_and_every_missin
         }
     }
     assert_eq!(gone, 40);
-    assert_eq!(number(&server, "select count(*) from log_rounds where octet_length(entries) = 30 * 42").await, 2);
+    assert_eq!(
+        number(&server, "select count(*) from log_rounds where octet_length(entries) = 30 * 42").await,
+        2
+    );
 
     let shown = server.get("/v1/retention").await.json();
     assert_eq!(shown["drops"].as_array().map(Vec::len), Some(2));
@@ -168,7 +175,8 @@ async fn after_a_quarter_addresses_agents_sessions_and_places_go_and_digests_sta
     let at = months_ago(5);
     let dial = Dial::new(at);
     let (server, _) = filled(at, &dial).await;
-    let openings = "select encode(id::text::bytea, 'escape') as id, opening from events where class < 2 order by id";
+    let openings =
+        "select encode(id::text::bytea, 'escape') as id, opening from events where class < 2 order by id";
     let digests = async |server: &Server| {
         let rows = sqlx::query(openings).fetch_all(&mut superuser(server).await).await.expect("read");
         let stored = rows.iter().map(|row| StoredOpening::decode(row.get("opening")).expect("an opening"));
@@ -202,7 +210,10 @@ async fn after_a_quarter_addresses_agents_sessions_and_places_go_and_digests_sta
         .await
         .expect("read");
     let record = server.get(&format!("/v1/events/{}", records[0])).await.json();
-    assert_eq!((&record["details"]["what"], &record["details"]["period_days"]), (&json!("context"), &json!(90)));
+    assert_eq!(
+        (&record["details"]["what"], &record["details"]["period_days"]),
+        (&json!("context"), &json!(90))
+    );
     let list = list_of(&server, &record).await;
     assert_eq!(list.leaves(), 60);
     let context = Lost::fields(&[Tag::IP, Tag::USER_AGENT, Tag::SESSION]);
@@ -217,7 +228,9 @@ async fn a_month_is_swapped_once_and_each_tenant_keeps_by_its_own_periods() {
     let dial = Dial::new(at);
     let (server, mut producer) = filled(at, &dial).await;
     let theirs = [tenant("demo"), tenant("other")];
-    ingest::store::signing_keys::upsert(&server.store, &producer.verifier(), &theirs).await.expect("registered");
+    ingest::store::signing_keys::upsert(&server.store, &producer.verifier(), &theirs)
+        .await
+        .expect("registered");
     producer.stream = shared::batch::StreamId(ingest::clock::random());
     (producer.seq, producer.prev) = (0, [0; 32]);
     let openings: Vec<Vec<u8>> = (0..9)
@@ -228,7 +241,8 @@ async fn a_month_is_swapped_once_and_each_tenant_keeps_by_its_own_periods() {
         })
         .collect();
     // The keys a backend knows are read again a moment later.
-    eventually(async || server.send(&producer.seal_openings("other", &openings)).await["status"] == 200).await;
+    let sealed = producer.seal_openings("other", &openings);
+    eventually(async || server.send(&sealed).await["status"] == 200).await;
     sequenced(&server).await;
     sqlx::query(
         "insert into retention_policies (tenant_id, version, state, standard_days, critical_days, context_days,
@@ -248,7 +262,8 @@ async fn a_month_is_swapped_once_and_each_tenant_keeps_by_its_own_periods() {
 
 /// A copy of a month from which every standard event goes.
 async fn copied(server: &Server, month: NaiveDate) -> swap::Copied {
-    let limits = Limits { tenant: "demo".to_owned(), standard: Some(Utc::now()), critical: None, context: None };
+    let limits =
+        Limits { tenant: "demo".to_owned(), standard: Some(Utc::now()), critical: None, context: None };
     let mut copying = swap::begin(&server.store, month, vec![limits]).await.expect("begun");
     copying.copy_whole().await.expect("copied");
     copying.finish().await.expect("finished")
@@ -293,13 +308,14 @@ async fn a_copy_goes_stale_when_something_is_erased_or_held_meanwhile() {
     let stored = StoredOpening::decode(row.get("opening")).expect("an opening");
     let remnant = stored.erase(&[Tag::ACTOR]).expect("it has an actor").encode();
     let mut keeper = server.store.begin_as_keeper().await.expect("begun");
-    let erased: bool = sqlx::query_scalar("select erase_event_fields('demo', $1, $2, $3, '{actor_id,actor_email}')")
-        .bind(row.get::<DateTime<Utc>, _>("filed_at"))
-        .bind(row.get::<Uuid, _>("id"))
-        .bind(remnant)
-        .fetch_one(&mut *keeper)
-        .await
-        .expect("erased");
+    let erased: bool =
+        sqlx::query_scalar("select erase_event_fields('demo', $1, $2, $3, '{actor_id,actor_email}')")
+            .bind(row.get::<DateTime<Utc>, _>("filed_at"))
+            .bind(row.get::<Uuid, _>("id"))
+            .bind(remnant)
+            .fetch_one(&mut *keeper)
+            .await
+            .expect("erased");
     assert!(erased);
     keeper.commit().await.expect("committed");
     let outcome = Outcome::default();
@@ -338,7 +354,7 @@ async fn a_long_read_delays_a_swap_and_no_reader_waits_for_a_second() {
     });
     assert_eq!(swapped.expect("tried"), Swapped::Busy);
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
-    drop(reading);
+    reading.rollback().await.expect("over");
     let swapped = swap::swap(&server.store, &copy, &outcome).await.expect("swapped");
     assert!(matches!(swapped, Swapped::Done(_)), "{swapped:?}");
     server.stop().await;
@@ -379,7 +395,12 @@ async fn periods_need_a_second_admin_and_shorter_ones_a_day_more() {
     assert_eq!(server.get("/v1/retention").await.json()["in_force"]["standard_days"], 180);
     server.post_as_admin(&format!("{path}/1/refuse"), "").await.problem(409);
 
-    server.post_as_admin(path, &json!({"standard_days": 90, "critical_days": 2557, "context_days": 30}).to_string()).await;
+    server
+        .post_as_admin(
+            path,
+            &json!({"standard_days": 90, "critical_days": 2557, "context_days": 30}).to_string(),
+        )
+        .await;
     assert_eq!(server.post_with(&format!("{path}/2/approve"), &other, "").await.status, 200);
     let refused = server.post_as_admin(&format!("{path}/2/refuse"), "").await.json();
     assert_eq!(refused["state"], "refused", "it did not count yet");
@@ -388,10 +409,10 @@ async fn periods_need_a_second_admin_and_shorter_ones_a_day_more() {
 
     let to = (Utc::now() + TimeDelta::days(5)).to_rfc3339().replace('+', "%2B");
     let told = server.all(&format!("&action=RETENTION_*&to={to}")).await;
-    let told: Vec<_> = told.iter().rev().map(|event| event["action"].as_str().expect("text")).collect();
-    let expected = [
-        "RETENTION_PROPOSED", "RETENTION_CHANGED", "RETENTION_PROPOSED", "RETENTION_CHANGED", "RETENTION_REFUSED",
-    ];
+    let mut told: Vec<_> = told.iter().map(|event| event["action"].as_str().expect("text")).collect();
+    let expected =
+        ["CHANGED", "CHANGED", "PROPOSED", "PROPOSED", "REFUSED"].map(|word| format!("RETENTION_{word}"));
+    told.sort_unstable();
     assert_eq!(told, expected);
     server.stop().await;
 }
@@ -431,7 +452,11 @@ async fn what_was_derived_from_old_events_goes_with_them() {
     server.retention.pass().await.expect("done");
     assert_eq!(number(&server, "select count(*) from entity_states").await, 1);
     assert_eq!(number(&server, "select count(*) from coverage").await, 1);
-    assert_eq!(number(&server, "select count(*) from witness_writes").await, 1, "a hold keeps what others claim");
+    assert_eq!(
+        number(&server, "select count(*) from witness_writes").await,
+        1,
+        "a hold keeps what others claim"
+    );
     let id = hold["id"].as_str().expect("an id");
     assert_eq!(server.post_as_admin(&format!("/v1/holds/{id}/release"), "").await.status, 200);
     server.retention.pass().await.expect("done");
