@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use shared::event::{Event, JsonText};
-use shared::leaf::Opening;
+use shared::leaf::{StoredOpening, Tag};
 
 use crate::store::StoreError;
 use crate::store::events::StoredEvent;
@@ -14,8 +14,11 @@ use crate::store::events::StoredEvent;
 /// If the stored bytes are not the event they were when they were stored.
 pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
     let damaged = || StoreError::Damaged("event");
-    let opening = Opening::decode(&stored.opening).map_err(|_| damaged())?;
-    let event = Event::from_opening(&opening).map_err(|_| damaged())?;
+    let opening = StoredOpening::decode(&stored.opening).map_err(|_| damaged())?;
+    let event = Event::from_fields(&opening.fields()).map_err(|_| damaged())?;
+    let erased: Vec<&str> = opening.erased().into_iter().map(field).collect();
+    // A column holds the actor of every other event as well: only where it was erased does it stand for it.
+    let pseudonym = stored.pseudonym.as_ref().filter(|_| event.actor.is_none());
     let request = &event.request;
     let context = &event.context;
     Ok(json!({
@@ -57,7 +60,25 @@ pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
         "compliance": event.compliance,
         "duration_ms": event.duration_ms,
         "echo": event.echo,
+        "erased": erased,
+        "pseudonym": pseudonym,
     }))
+}
+
+/// What a field is called where it is missing.
+pub fn field(tag: Tag) -> &'static str {
+    match tag {
+        Tag::ACTOR => "actor",
+        Tag::CLAIMED_USER => "claimed_user",
+        Tag::TARGET => "entity",
+        Tag::IP => "ip",
+        Tag::USER_AGENT => "user_agent",
+        Tag::SESSION => "session",
+        Tag::PLACE => "place",
+        Tag::DETAILS => "details",
+        Tag::CHANGES => "changes",
+        _ => "other",
+    }
 }
 
 /// RFC 3339 with milliseconds.

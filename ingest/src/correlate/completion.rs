@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use shared::event::{Event, JsonText, Outcome, TenantId};
-use shared::leaf::Opening;
+use shared::event::{JsonText, Outcome, TenantId};
 use uuid::Uuid;
 
 use super::Follow;
 use crate::own::{OwnError, OwnEvent};
 use crate::store::runs::{self, PendingRun, RunEvent};
-use crate::store::{self, StoreError, Transaction, links};
+use crate::store::{self, StoreError, Transaction, events, links};
 
 /// The action of a run.
 pub(crate) const AGENT_EXECUTED: &str = "AGENT_EXECUTED";
@@ -262,9 +261,7 @@ fn ended(status: &str) -> Option<bool> {
 }
 
 fn read_details(opening: &[u8]) -> Value {
-    Opening::decode(opening)
-        .ok()
-        .and_then(|opening| Event::from_opening(&opening).ok())
+    events::read(opening)
         .and_then(|event| event.details)
         .as_ref()
         .map(JsonText::value)

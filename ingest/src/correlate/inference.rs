@@ -10,7 +10,6 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde_json::Value;
 use shared::event::{ChangeSet, Event, JsonText, Outcome, Quality, Timestamp};
-use shared::leaf::Opening;
 use tokio::sync::watch;
 
 use super::feed::Page;
@@ -18,7 +17,7 @@ use super::memory::{Memory, is_deletion};
 use crate::clock::Clock;
 use crate::own::{OwnError, OwnEvent, Recorder};
 use crate::store::entity_states::{self, EntityKey, EntityState};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, events};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Annotations are filed after the event arrived, as far as clocks agree.
@@ -45,22 +44,20 @@ pub async fn run(store: Store, recorder: Recorder, clock: Clock, mut stop: watch
 /// Takes in a page of events; whether there was one.
 async fn page(store: &Store, recorder: &Recorder, clock: &Clock) -> Result<bool, OwnError> {
     let Some(mut page) = Page::next(store, "inference").await? else { return Ok(false) };
-    let mut events = Vec::new();
+    let mut told_of = Vec::new();
     for told in entity_states::telling_events(&mut page.transaction, &page.batches, page.span).await? {
-        let event =
-            Opening::decode(&told.opening).ok().and_then(|opening| Event::from_opening(&opening).ok());
-        let event = event.ok_or(StoreError::Damaged("event"))?;
-        events.extend(key(&event).map(|key| (key, event)));
+        let event = events::read(&told.opening).ok_or(StoreError::Damaged("event"))?;
+        told_of.extend(key(&event).map(|key| (key, event)));
     }
 
-    let keys: HashSet<&EntityKey> = events.iter().map(|(key, _)| key).collect();
+    let keys: HashSet<&EntityKey> = told_of.iter().map(|(key, _)| key).collect();
     let keys: Vec<&EntityKey> = keys.into_iter().collect();
     let mut states = HashMap::new();
     for state in entity_states::find(&mut page.transaction, &keys).await? {
         let memory = Memory::read(&state.fields, Timestamp::from(state.at).millis());
         states.insert(state.key, (memory.ok_or(StoreError::Damaged("entity state"))?, state.event_id));
     }
-    let inferred = follow(&events, &mut states);
+    let inferred = follow(&told_of, &mut states);
 
     let named: Vec<_> =
         inferred.iter().map(|(event, _)| (event.tenant.as_str().to_owned(), event.id.uuid())).collect();

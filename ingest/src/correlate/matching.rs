@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::event::{Event, JsonText, Trust};
-use shared::leaf::Opening;
+use shared::event::{JsonText, Trust};
 use uuid::Uuid;
 
+use crate::store::events;
 use crate::store::writes::{Candidate, PendingWrite, Settled, Spent};
 
 /// An event as far as writes are concerned.
@@ -32,9 +32,7 @@ pub struct Act {
 impl Act {
     /// Reads a candidate; none if it names neither a row nor a table.
     pub fn read(candidate: Candidate) -> Option<Self> {
-        let details = Opening::decode(&candidate.opening)
-            .ok()
-            .and_then(|opening| Event::from_opening(&opening).ok())
+        let details = events::read(&candidate.opening)
             .and_then(|event| event.details)
             .as_ref()
             .map(JsonText::value)

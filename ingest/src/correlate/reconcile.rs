@@ -11,7 +11,6 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use shared::event::{Event, JsonText, Severity, TenantId};
-use shared::leaf::Opening;
 use shared::redact::shorten_bytes;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -20,7 +19,7 @@ use super::feed::Page;
 use crate::clock::Clock;
 use crate::own::{OwnError, OwnEvent, Recorder};
 use crate::store::app_audit::{self, Claim};
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Store, StoreError, events};
 
 /// How far apart a claim and its event may be, and how long a claim waits.
 pub const WINDOW: TimeDelta = TimeDelta::seconds(60);
@@ -96,7 +95,7 @@ impl Reconciler {
         let Some(mut page) = Page::next(&self.store, "reconcile").await? else { return Ok(false) };
         let mut all = Vec::new();
         for told in app_audit::writing_events(&mut page.transaction, &page.batches, page.span).await? {
-            let event = decode(&told.opening).ok_or(StoreError::Damaged("event"))?;
+            let event = events::read(&told.opening).ok_or(StoreError::Damaged("event"))?;
             all.extend(claims(&event, told.received_at));
         }
         if !all.is_empty() {
@@ -115,7 +114,7 @@ impl Reconciler {
             let near = app_audit::candidates(&mut transaction, claim, WINDOW, CANDIDATES).await?;
             let ours = near
                 .into_iter()
-                .find(|(_, opening)| decode(opening).is_some_and(|event| !event.echo))
+                .find(|(_, opening)| events::read(opening).is_some_and(|event| !event.echo))
                 .map(|(id, _)| id);
             app_audit::decide(&mut transaction, claim, ours).await?;
             let name = format!("{}/{}", claim.event_id, claim.n);
@@ -157,16 +156,12 @@ pub async fn figures(
     }
     let span = (from, to.min(now - WINDOW));
     app_audit::unclaimed(store, tenant.as_str(), span, WINDOW, |action, opening| {
-        if decode(opening).is_some_and(|event| !event.echo) {
+        if events::read(opening).is_some_and(|event| !event.echo) {
             by_action.entry(action).or_default().only_ours += 1;
         }
     })
     .await?;
     Ok(by_action)
-}
-
-fn decode(opening: &[u8]) -> Option<Event> {
-    Event::from_opening(&Opening::decode(opening).ok()?).ok()
 }
 
 fn details(claim: &Claim) -> Value {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use ipnetwork::IpNetwork;
 use shared::event::Event;
+use shared::leaf::StoredOpening;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -34,8 +35,16 @@ pub struct StoredEvent {
     pub filed_at: DateTime<Utc>,
     /// When it arrived.
     pub received_at: DateTime<Utc>,
-    /// The committed bytes.
+    /// The committed bytes, or what erasure left of them.
     pub opening: Vec<u8>,
+    /// What stands for an actor that was erased, if anything does. It is in no commitment.
+    pub pseudonym: Option<String>,
+}
+
+/// What an opening says, as far as it is not erased; none if the bytes are no event's.
+pub fn read(opening: &[u8]) -> Option<Event> {
+    let stored = StoredOpening::decode(opening).ok()?;
+    Event::from_fields(&stored.fields()).ok()
 }
 
 /// Inserts events and gives the (batch, position) of those that are new. One whose id is taken is not inserted.
@@ -132,7 +141,8 @@ pub async fn find(
 ) -> Result<Option<StoredEvent>, StoreError> {
     sqlx::query_as!(
         StoredEvent,
-        "select id, filed_at, received_at, opening from events
+        "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
+         from events
          where tenant_id = $1 and id = $2 and filed_at >= $3 and filed_at <= $4",
         tenant,
         id,
@@ -157,7 +167,8 @@ pub async fn annotations(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     sqlx::query_as!(
         StoredEvent,
-        "select id, filed_at, received_at, opening from events
+        "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
+         from events
          where tenant_id = $1 and entity_type = 'event' and entity_id = $2 and filed_at >= $3
            and host = 'ingest' and starts_with(rule, 'ingest/')
          order by filed_at, id limit $4",

@@ -1,12 +1,11 @@
 //! Writes by the application's own server, and the acts they may come from.
 
 use chrono::{DateTime, Utc};
-use shared::event::{Event, JsonText, Outcome};
-use shared::leaf::Opening;
+use shared::event::{JsonText, Outcome};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Doing as _, Store, StoreError};
+use super::{Doing as _, Store, StoreError, events};
 
 /// An event that waits for another, on its way into the table.
 #[derive(Debug, Clone, Copy)]
@@ -220,11 +219,10 @@ pub async fn annotated(
     .fetch_all(connection)
     .await
     .doing("reading annotations")?;
-    let read = |opening: &[u8]| Event::from_opening(&Opening::decode(opening).ok()?).ok()?.details;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
-            let details = read(&row.opening).as_ref().map(JsonText::value)?;
+            let details = events::read(&row.opening)?.details.as_ref().map(JsonText::value)?;
             Some((row.entity_id?.parse().ok()?, details))
         })
         .collect())

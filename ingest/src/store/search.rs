@@ -69,7 +69,8 @@ pub struct Position {
 /// If the database refuses.
 pub async fn page(store: &Store, search: &Search) -> Result<Vec<StoredEvent>, StoreError> {
     let mut sql = QueryBuilder::<Postgres>::new(
-        "select id, filed_at, received_at, opening from events where tenant_id = ",
+        "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
+         from events where tenant_id = ",
     );
     sql.push_bind(&search.tenant);
     sql.push(" and filed_at >= ").push_bind(search.from);
