@@ -39,7 +39,7 @@ enum Task {
         /// Write the figures as one flat JSON object.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Only `edge` or only `ingest`.
+        /// Only `edge`, only `ingest` or only `retention`.
         #[arg(long, value_name = "SIDE")]
         only: Option<String>,
     },

@@ -88,7 +88,7 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
 }
 
 /// A debug build would be compared with a PostgreSQL that is none.
-fn optimised() -> Result<(), BenchError> {
+pub(super) fn optimised() -> Result<(), BenchError> {
     let bin = edgetrail_bin()?;
     let named = std::env::var_os("EDGETRAIL_BIN").is_some();
     if !named && bin.components().any(|part| part.as_os_str() == "debug") {
@@ -98,7 +98,7 @@ fn optimised() -> Result<(), BenchError> {
     Ok(())
 }
 
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> BenchError {
+pub(super) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> BenchError {
     move |source| BenchError::Io { what, source }
 }
 
@@ -365,7 +365,7 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// The directory of PostgreSQL's socket: the fifth line of `postmaster.pid`.
-fn socket(data_dir: &Path) -> Option<String> {
+pub(super) fn socket(data_dir: &Path) -> Option<String> {
     let text = fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;
     text.lines().nth(4).map(str::to_owned)
 }
@@ -475,7 +475,7 @@ impl Encode<'_, Postgres> for AsStored<'_> {
 }
 
 /// A producer as the Worker is one: a stream and a chain of headers.
-struct Producer {
+pub(super) struct Producer {
     key: SigningKey,
     pair: ed25519_dalek::SigningKey,
     stream: StreamId,
@@ -484,7 +484,7 @@ struct Producer {
 }
 
 impl Producer {
-    fn new(key: &SigningKey) -> Self {
+    pub(super) fn new(key: &SigningKey) -> Self {
         let pair = ed25519_dalek::SigningKey::from_bytes(&key.signer.seed);
         Self { key: key.clone(), pair, stream: StreamId(random()), seq: 0, prev: [0; 32] }
     }
@@ -515,7 +515,7 @@ fn tenant() -> TenantId {
 }
 
 /// The requests of each connection for a number of new events, and the mean length of an opening.
-fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<Vec<Vec<u8>>>, f64) {
+pub(super) fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<Vec<Vec<u8>>>, f64) {
     let began = Timestamp::from(Utc::now()).millis();
     let mut queues = vec![Vec::new(); producers.len()];
     let mut length = 0;
@@ -544,7 +544,7 @@ fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<Vec<Vec<u8>>
 }
 
 /// An agent that was edited, as the Worker records it.
-fn updated(at: u64, n: usize) -> Event {
+pub(super) fn updated(at: u64, n: usize) -> Event {
     let at = Timestamp::try_from(at).expect("the time of day");
     let noise: [u8; 10] = random();
     // Some five hundred people with two thousand agents.
@@ -618,7 +618,7 @@ fn updated(at: u64, n: usize) -> Event {
 }
 
 /// Sends every connection's requests, one after the other; returns after the last answer.
-fn send(address: SocketAddr, queues: Vec<Vec<Vec<u8>>>) -> Result<(), BenchError> {
+pub(super) fn send(address: SocketAddr, queues: Vec<Vec<Vec<u8>>>) -> Result<(), BenchError> {
     let clients: Vec<_> =
         queues.into_iter().map(|requests| thread::spawn(move || converse(address, &requests))).collect();
     for client in clients {

@@ -1,13 +1,15 @@
 //! Benchmarks: ratios against a baseline in the same run, since absolute times say more of the machine than of us.
 //!
 //! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
-//! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table.
+//! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table; [`retention`] lets a
+//! month of events go and puts DELETE and VACUUM beside it.
 
 pub mod edge;
 pub mod ingest;
 mod load;
 mod process;
 mod report;
+pub mod retention;
 
 pub use report::Report;
 

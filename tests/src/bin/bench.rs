@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tests::bench::{BenchError, Extent, Report, edge, ingest};
+use tests::bench::{BenchError, Extent, Report, edge, ingest, retention};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
@@ -24,6 +24,7 @@ struct Arguments {
 enum Side {
     Edge,
     Ingest,
+    Retention,
 }
 
 #[tokio::main]
@@ -50,11 +51,15 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     let extent = if arguments.quick { Extent::Quick } else { Extent::Full };
     let mut report = Report::default();
-    if arguments.only != Some(Side::Ingest) {
+    let asked = |side| arguments.only.is_none_or(|only| only == side);
+    if asked(Side::Edge) {
         report.extend(edge::run(extent).await?);
     }
-    if arguments.only != Some(Side::Edge) {
+    if asked(Side::Ingest) {
         report.extend(ingest::run(extent).await?);
+    }
+    if asked(Side::Retention) {
+        report.extend(retention::run(extent).await?);
     }
     Ok(report)
 }
