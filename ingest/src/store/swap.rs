@@ -193,17 +193,24 @@ impl Copying {
         let name = &self.name;
         let (gone, context) = conditions(!self.holds.is_empty());
         let doing = "finding what is due";
+        // One look at each row: what of a batch is in this month. All of a batch arrived at one time.
+        let free = if self.holds.is_empty() { String::new() } else { format!("where not {HELD}") };
         let sql = format!(
-            "with gone as materialized (
-                 select e.tenant_id, e.class, e.batch_id, count(*) as n,
+            "with batches as materialized (
+                 select e.tenant_id, e.class, e.batch_id, max(e.received_at) as received_at, count(*) as n,
                         bit_or(case when e.position < 64 then 1::bigint << e.position else 0 end) as low,
                         bit_or(case when e.position >= 64 then 1::bigint << (e.position - 64) else 0 end) as high
-                 from {name} e join {LIMITS} using (tenant_id) where {gone} group by 1, 2, 3)
-             select g.tenant_id, g.class, g.n, g.low, g.high, r.log_id, r.first_index
-             from gone g left join log_rounds r using (tenant_id, batch_id)"
+                 from {name} e {free} group by 1, 2, 3)
+             select e.tenant_id, e.class, e.n, e.low, e.high, r.log_id, r.first_index, {DUE}
+             from batches e left join {LIMITS} using (tenant_id) left join log_rounds r using (tenant_id, batch_id)"
         );
         let rows = bind(sql, &self.limits).fetch_all(&mut *self.transaction).await.doing(doing)?;
+        let mut all_go = self.holds.is_empty();
         for row in rows {
+            if !row.try_get::<bool, _>(7).doing(doing)? {
+                all_go = false;
+                continue;
+            }
             let (log, first): (Option<String>, Option<i64>) =
                 (row.try_get(5).doing(doing)?, row.try_get(6).doing(doing)?);
             let bits = |at| row.try_get::<i64, _>(at).doing(doing).map(i64::cast_unsigned);
@@ -214,6 +221,9 @@ impl Copying {
                 positions: [bits(3)?, bits(4)?],
                 first: log.zip(first),
             });
+        }
+        if all_go {
+            return Ok(());
         }
         if !self.holds.is_empty() {
             let sql = format!(
