@@ -17,7 +17,10 @@ use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
+use crate::integrity::Watch;
 use crate::ledger::key::{KeyFileError, LogKey};
+use crate::ledger::keyring::Keyring;
+use crate::ledger::publication::{Publisher, PublisherError};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::limits::Limits;
 use crate::own::Recorder;
@@ -52,6 +55,9 @@ pub enum ServeError {
     /// The key of the logs.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// Witnesses or the copies' storage.
+    #[error(transparent)]
+    Publisher(#[from] PublisherError),
     /// The listener.
     #[error("http.listen: {address}: {source}")]
     Listen {
@@ -122,6 +128,8 @@ pub struct Backend {
     writer: JoinHandle<()>,
     witnesses: Vec<Witness>,
     retention: config::Retention,
+    publisher: Option<Publisher>,
+    watch: Watch,
 }
 
 impl Backend {
@@ -131,7 +139,7 @@ impl Backend {
     /// [`ServeError`] says what is missing.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
         let metrics = telemetry::metrics();
-        let key = LogKey::load_or_create("log.key_file", &config.log.key_file, &config.log.origin)?;
+        let keys = Keyring::load_or_create(&config.log.key_file, &config.log.origin)?;
         let policy_key =
             LogKey::load_or_create("policy.key_file", &config.policy.key_file, &config.log.origin)?;
         let database = Database::open(&config, Neighbour::Outwait).await?;
@@ -160,7 +168,12 @@ impl Backend {
         let stored = Arc::new(Notify::new());
         let (writer, writing) = Writer::start(store.clone(), Arc::clone(&stored), stopped);
         let host = config.log.origin.clone();
-        let sequencer = Sequencer::new(store.clone(), key, host, clock.clone());
+        let mut sequencer = Sequencer::new(store.clone(), keys, host, clock.clone());
+        let publisher = Publisher::new(&config.publication, store.clone(), clock.clone()).await?;
+        if let Some(publisher) = &publisher {
+            sequencer = sequencer.behind(publisher.gate());
+            publisher.settle_at_start().await?;
+        }
         match sequencer.check().await {
             Ok(()) => {}
             Err(SequenceError::Store(error)) => return Err(error.into()),
@@ -191,6 +204,7 @@ impl Backend {
             config.policy.allow_closed,
         ));
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
+        let watch = Watch::new(store.clone(), recorder.clone(), clock.clone(), config.integrity);
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
         let retention = Retention::new(store.clone(), recorder.clone(), clock.clone());
@@ -224,6 +238,8 @@ impl Backend {
             writer: writing,
             witnesses,
             retention: config.retention,
+            publisher,
+            watch,
         })
     }
 
@@ -261,6 +277,9 @@ impl Backend {
             self.state.clock.clone(),
             correlation_stopped.clone(),
         ));
+        let watch = tokio::spawn(self.watch.run(correlation_stopped.clone()));
+        let (stop_publisher, publisher_stopped) = watch::channel(false);
+        let publisher = self.publisher.map(|publisher| tokio::spawn(publisher.run(publisher_stopped)));
         let reconciler =
             Reconciler::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
         let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
@@ -307,6 +326,7 @@ impl Backend {
         accounts.abort();
         let _ = inference.await;
         let _ = reconciliation.await;
+        let _ = watch.await;
         let _ = stop_follow.send(true);
         let _ = follow.await;
         // A month under way is left as it is: what was not swapped was not touched.
@@ -321,6 +341,10 @@ impl Backend {
         let _ = self.writer.await;
         let _ = stop_sequencer.send(true);
         let _ = sequencer.await;
+        let _ = stop_publisher.send(true);
+        if let Some(publisher) = publisher {
+            let _ = publisher.await;
+        }
         self.database.close().await;
         tracing::info!("stopped");
     }

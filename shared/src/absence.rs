@@ -245,6 +245,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_list_of_single_leaves_as_runs_is_the_list_of_the_leaves(leaves in leaves()) {
+            let runs = leaves.iter().rev();
+            let runs = runs.map(|(log, first, lost)| Run { log: *log, first: *first, count: 1, lost: *lost });
+            prop_assert_eq!(AbsenceList::of_runs(runs.collect()), AbsenceList::of(leaves));
+        }
+
+        #[test]
         fn a_list_reads_back_and_tells_each_leaf(leaves in leaves()) {
             let list = AbsenceList::of(leaves.clone());
             prop_assert_eq!(list.leaves(), leaves.len() as u64);

@@ -4,10 +4,12 @@
 //! and batches with it (wasm32), the backend verifies and stores them with it (native). Time and random bytes are
 //! arguments. The modules follow a request: [`policy`] names what an exchange means, [`capture`] draws the event out
 //! of it ([`identity`], [`diff`], [`redact`]), [`leaf`] commits to it, [`batch`] carries it under a signed [`note`],
-//! and [`tree`] holds it.
+//! [`tree`] holds it, and [`verify`] proves afterwards
+//! that a [`bundle`] of it is whole.
 
 pub mod absence;
 pub mod batch;
+pub mod bundle;
 pub mod capture;
 pub mod diff;
 pub mod event;
@@ -21,3 +23,4 @@ pub mod problem;
 pub mod recording;
 pub mod redact;
 pub mod tree;
+pub mod verify;

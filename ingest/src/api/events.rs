@@ -14,7 +14,7 @@ use shared::event::{Action, EntityType, Severity};
 use uuid::Uuid;
 
 use super::reader::Reader;
-use super::{Answer, Shared};
+use super::{Answer, Shared, State};
 use crate::store::search::{ActionFilter, Position, Search, SeverityFilter};
 use crate::store::{events, search};
 use crate::view::view;
@@ -55,22 +55,23 @@ pub(super) async fn read(
 ) -> Result<Json<Value>, Answer> {
     let missing = || Answer::not_found("no event of this id");
     let id: Uuid = id.parse().map_err(|_| missing())?;
-    let (seconds, nanos) = id.get_timestamp().ok_or_else(missing)?.to_unix();
-    let minted = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| DateTime::from_timestamp(seconds, nanos))
-        .ok_or_else(missing)?;
-    // Late and early arrivals are filed at the edges of what is open.
-    let minted = minted.clamp(state.receiver.oldest(), state.clock.now().to_utc());
-    let found = events::find(&state.store, reader.tenant.as_str(), id, minted - ID_SLACK, minted + ID_SLACK)
-        .await?
-        .ok_or_else(missing)?;
+    let (from, to) = window(&state, id).ok_or_else(missing)?;
+    let found =
+        events::find(&state.store, reader.tenant.as_str(), id, from, to).await?.ok_or_else(missing)?;
     let mut event = view(&found)?;
     let tenant = reader.tenant.as_str();
-    let annotations =
-        events::annotations(&state.store, tenant, id, minted - ID_SLACK, MAX_ANNOTATIONS).await?;
+    let annotations = events::annotations(&state.store, tenant, id, from, MAX_ANNOTATIONS).await?;
     event["annotations"] = annotations.iter().map(view).collect::<Result<_, _>>()?;
     Ok(Json(event))
+}
+
+/// When an event of this id may be filed; none if no event has such an id.
+pub(super) fn window(state: &State, id: Uuid) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let minted = DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)?;
+    // Late and early arrivals are filed at the edges of what is open.
+    let minted = minted.clamp(state.receiver.oldest(), state.clock.now().to_utc());
+    Some((minted - ID_SLACK, minted + ID_SLACK))
 }
 
 /// One row beyond the page tells whether there is another page.

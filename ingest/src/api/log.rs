@@ -11,29 +11,49 @@ use shared::tree::{TILE_WIDTH, TileRef};
 use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::ledger::{key, tiles};
-use crate::store::log;
+use crate::store::{log, log_keys, publications};
+use crate::view::time;
 
 /// The reader's logs, so that a log can be found without its name being guessable.
 pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
     let logs = log::list(&state.store, Some(reader.tenant.as_str())).await?;
-    let items: Vec<Value> = logs
-        .iter()
-        .map(|log| {
-            json!({
-                "log_id": log.log_id,
-                "year": log.year,
-                "origin": log.origin,
-                "size": log.size,
-                "verifier_key": key::verifier(&log.origin, &log.public_key).map(|key| key.to_string()),
+    let mut items = Vec::with_capacity(logs.len());
+    let mut connection = state.store.begin().await?;
+    for log in &logs {
+        let verifier = |public: &[u8]| key::verifier(&log.origin, public).map(|key| key.to_string());
+        let named = log_keys::of(&mut connection, &log.log_id).await?;
+        let keys: Vec<Value> = named
+            .iter()
+            .map(|named| {
+                json!({
+                    "key": verifier(&named.public_key),
+                    "named_at": time(named.named_at),
+                    "retired_at": named.retired_at.map(time),
+                })
             })
-        })
-        .collect();
-    Ok(Json(json!({"logs": items})))
+            .collect();
+        let succession = log::succession(&mut connection, &log.log_id).await?;
+        let published = publications::published_size(&state.store, &log.log_id).await?;
+        items.push(json!({
+            "log_id": log.log_id,
+            "year": log.year,
+            "part": log.part,
+            "origin": log.origin,
+            "size": log.size,
+            "published_size": published.unwrap_or(log.size),
+            "verifier_key": verifier(&log.public_key),
+            "verifier_keys": keys,
+            // What leaf 0 commits to: the head, as it was signed, of the log before.
+            "previous": succession.map(|(log_id, checkpoint)| json!({"log_id": log_id, "checkpoint": checkpoint})),
+        }));
+    }
+    Ok(Json(json!({"tenant": reader.tenant, "logs": items})))
 }
 
 pub(super) async fn checkpoint(state: Shared, Path(log_id): Path<String>) -> Result<Response, Answer> {
-    let (_, checkpoint) =
-        log::published(&state.store, &log_id).await?.ok_or_else(|| Answer::not_found("no such log"))?;
+    let (_, checkpoint) = log::published(&state.store, &log_id)
+        .await?
+        .ok_or_else(|| Answer::not_found("no such log is published"))?;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, checkpoint.note).into_response())
 }

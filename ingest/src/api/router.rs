@@ -14,8 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, echoes, events, health, holds, inbox, intents, log, policy,
-    quarantine, reconciliation, retention, streams, writes,
+    Answer, Shared, State, batches, coverage, echoes, events, health, holds, inbox, integrity, intents, log,
+    openings, policy, proof, quarantine, reconciliation, retention, streams, writes,
 };
 
 /// The routes over a state.
@@ -24,6 +24,10 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/batches", post(batches::receive))
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::read))
+        .route("/v1/events/{id}/proof", get(proof::read))
+        .route("/v1/openings", get(openings::lines))
+        .route("/v1/absences", get(openings::lists))
+        .route("/v1/absences/{record}", get(openings::list))
         .route("/v1/coverage", get(coverage::read))
         .route("/v1/inbox", get(inbox::list))
         .route("/v1/inbox/draft", post(inbox::draft))
@@ -51,6 +55,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/retention/periods/{version}/refuse", post(retention::refuse))
         .route("/v1/holds", get(holds::list).post(holds::place))
         .route("/v1/holds/{id}/release", post(holds::release))
+        .route("/v1/integrity", get(integrity::read))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

@@ -3,6 +3,7 @@
 mod keys;
 mod policy;
 mod retention;
+mod verify;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::auth::Role;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Environment};
+use crate::evidence::EvidenceError;
 use crate::postgres::Neighbour;
 use crate::serve::{Backend, Database, ServeError};
 use crate::store::StoreError;
@@ -48,6 +50,12 @@ enum Command {
     /// What goes when its time is over.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// Proves that a log is whole and unchanged: of a backend, or of a bundle, without a network.
+    ///
+    /// Status 0: everything holds. 1: it could not be read. 2: wrong usage. 3: something is wrong, and what.
+    Verify(verify::VerifyArguments),
+    /// Writes the logs of a backend down as a bundle, to be verified elsewhere.
+    Bundle(verify::BundleArguments),
     /// Packs of rules, on traffic that was recorded.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -129,16 +137,26 @@ pub enum CommandError {
     /// Nothing to revoke.
     #[error("there is no such key, or it was revoked before")]
     NoSuchKey,
+    /// Evidence that cannot be read or written.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    /// A bundle was written, and something is missing in it.
+    #[error("{0}")]
+    Incomplete(String),
+    /// What was verified does not hold.
+    #[error("INVALID: {0}")]
+    Wrong(String),
     /// The terminal or a signal.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
 impl CommandError {
-    /// 2 for what the operator has to change, 1 for what failed.
+    /// 2 for what the operator has to change, 3 for evidence that does not hold, 1 for what failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
+            Self::Wrong(_) => 3,
             _ => 1,
         }
     }
@@ -168,6 +186,8 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,
         Command::Retention(command) => retention::run(config()?, command).await,
+        Command::Verify(arguments) => verify::run(arguments).await,
+        Command::Bundle(arguments) => verify::bundle(arguments).await,
         Command::Policy(command) => policy::run(command),
     }
 }

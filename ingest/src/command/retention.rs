@@ -74,12 +74,13 @@ async fn said(retention: &Retention, command: RetentionCommand) -> Result<String
             let done = retention.pass().await?;
             let words = done.iter().map(|done| {
                 format!(
-                    "{}: {} events went, {} lost their context, {} are there; exclusive for {} ms of {} ms",
+                    "{}: {} events went, {} lost their context, {} are there; exclusive for {} ms, accounted for in {} ms of {} ms",
                     done.month.format("%B %Y"),
                     done.dropped,
                     done.context,
                     done.kept,
                     done.exclusive.as_millis(),
+                    done.accounting.as_millis(),
                     done.took.as_millis()
                 )
             });

@@ -3,6 +3,7 @@
 //! Everything is read and checked before anything runs. Unknown keys are refused, every error names its key, and no
 //! error shows a secret.
 
+mod publication;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use shared::note::{KeyName, VerifierKey};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::Role;
+pub use publication::{CosignerEntry, Publication, Worm};
 use reader::Reader;
 
 /// Why there is no configuration.
@@ -66,6 +68,10 @@ pub struct Config {
     pub witnesses: Vec<Witness>,
     /// What goes when its time is over.
     pub retention: Retention,
+    /// What a log's head needs before it is served.
+    pub publication: Publication,
+    /// When logs are verified.
+    pub integrity: Integrity,
 }
 
 /// An entry of `witness`: a database in which `ingest/witness/install.sql` was run.
@@ -158,6 +164,21 @@ pub struct Retention {
     pub automatic: bool,
     /// How often is looked.
     pub interval: Duration,
+}
+
+/// Section `integrity`: how often logs are verified by the backend itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Integrity {
+    /// Heads against their trees and signatures.
+    pub heads: Duration,
+    /// The openings of new leaves against their entries.
+    pub openings: Duration,
+    /// A heartbeat with the depth of the queue and the place of each stream.
+    pub heartbeat: Duration,
+    /// Entries, tiles and root of the open log.
+    pub tree: Duration,
+    /// Every opening of every log.
+    pub everything: Duration,
 }
 
 /// Section `limits`: events in a second, 0 for no limit.
@@ -328,6 +349,14 @@ impl Config {
         let signers = entries::<SignerEntry, _>(&mut keys, "signers", SignerEntry::check)?;
         let api_keys = entries::<ApiKeyEntry, _>(&mut keys, "api_keys", ApiKeyEntry::check)?;
         let witnesses = entries::<WitnessEntry, _>(&mut keys, "witness", WitnessEntry::check)?;
+        let publication = Publication::read(&mut keys)?;
+        let integrity = Integrity {
+            heads: milliseconds(&mut keys, "integrity.heads_ms", 15_000)?,
+            openings: milliseconds(&mut keys, "integrity.openings_ms", 300_000)?,
+            heartbeat: milliseconds(&mut keys, "integrity.heartbeat_ms", 3_600_000)?,
+            tree: milliseconds(&mut keys, "integrity.tree_ms", 86_400_000)?,
+            everything: milliseconds(&mut keys, "integrity.everything_ms", 7 * 86_400_000)?,
+        };
         keys.finish()?;
         Ok(Self {
             http,
@@ -341,6 +370,8 @@ impl Config {
             policy_keys,
             witnesses,
             retention,
+            publication,
+            integrity,
         })
     }
 }
@@ -568,6 +599,11 @@ mod tests {
                 "[[witness]]\ntenant='demo'\ndatabase_url='postgres://h/d'\ntables={}\nhold_ms=1",
                 "witness[0].hold_ms: ",
             ),
+            ("[[cosigners]]\nkey='x'\nurl='https://w'", "cosigners[0].key: "),
+            ("[publication]\nquorum = 1", "publication.quorum: "),
+            ("[worm]\nurl = 'ftp://x'", "worm.url: "),
+            ("[worm]\nsecret_access_key = 'secret'", "worm.url: is missing"),
+            ("[integrity]\ntree_ms = 0", "integrity.tree_ms: "),
             ("[[api_keys]]\nid='a'\ntenant='T'\nrole='admin'\nsha256=''", "api_keys[0].sha256: "),
         ];
         for (toml, start) in cases {

@@ -1,4 +1,4 @@
-//! The key that signs checkpoints: one Ed25519 key for an installation, under each log's own name.
+//! An Ed25519 key of the installation, in a file of its own. Checkpoints are signed under each log's own name.
 
 use std::fs;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use shared::note::{Checkpoint, KeyId, KeyName, SignerKey, VerifierKey, assemble};
+use shared::note::{KeyId, KeyName, SignerKey, VerifierKey, assemble};
 
 use crate::clock::random;
 
@@ -63,11 +63,7 @@ impl LogKey {
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = Self::from_seed(&random());
-                let text = SignerKey {
-                    name: host.clone(),
-                    id: KeyId::of(host, &key.public()),
-                    seed: key.0.to_bytes(),
-                };
+                let text = key.signer(host);
                 if let Some(parent) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
                     fs::create_dir_all(parent).map_err(io)?;
                 }
@@ -87,15 +83,19 @@ impl LogKey {
         self.0.verifying_key().to_bytes()
     }
 
-    /// The signed note of a checkpoint. The key's name is the log's origin (c2sp.org/tlog-checkpoint).
-    pub fn sign(&self, checkpoint: &Checkpoint, origin: &KeyName) -> String {
-        self.sign_note(&checkpoint.to_string(), origin)
+    /// The key as its file holds it.
+    pub(super) fn signer(&self, name: &KeyName) -> SignerKey {
+        SignerKey { name: name.clone(), id: KeyId::of(name, &self.public()), seed: self.0.to_bytes() }
+    }
+
+    /// The signature of a text.
+    pub(super) fn signature(&self, text: &str) -> [u8; 64] {
+        self.0.sign(text.as_bytes()).to_bytes()
     }
 
     /// A signed note of this text under a name.
     pub fn sign_note(&self, text: &str, name: &KeyName) -> String {
-        let signature = self.0.sign(text.as_bytes()).to_bytes();
-        assemble(text, name, KeyId::of(name, &self.public()), &signature)
+        assemble(text, name, KeyId::of(name, &self.public()), &self.signature(text))
     }
 }
 

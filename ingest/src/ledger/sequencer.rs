@@ -17,13 +17,16 @@ use sqlx::PgConnection;
 use tokio::sync::{Notify, watch};
 
 use super::key::LogKey;
+use super::keyring::{self, Keyring};
+use super::startup::{Gate, NotCleared};
 use crate::clock::{Clock, random};
 use crate::store::log::{self, CheckpointRow, LogRow, Round, Tile};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, log_keys, publications};
 
 /// Batches in one round: at 100 events each 25,000 leaves, where the measured rate levels off.
 const ROUND_BATCHES: i64 = 250;
-const SUCCESSION_DOMAIN: &[u8] = b"audit/succession/v1\0";
+/// Before the note that leaf 0 commits to.
+pub(crate) const SUCCESSION_DOMAIN: &[u8] = b"audit/succession/v1\0";
 
 /// Why a log was not advanced.
 #[derive(Debug, thiserror::Error)]
@@ -34,25 +37,36 @@ pub enum SequenceError {
     /// The stored tree is not the one that was signed.
     #[error("log {0} does not match its last signed checkpoint; nothing is signed on top of it")]
     Diverged(String),
-    /// The log was opened under another key.
-    #[error("log {0} was opened with another key than log.key_file holds")]
+    /// The log names none of our keys.
+    #[error("log {0} names no key that log.key_file holds")]
     OtherKey(String),
+    /// A witness or the copies' storage knows better, or was not heard yet.
+    #[error(transparent)]
+    NotCleared(#[from] NotCleared),
 }
 
 /// The sequencer of an installation.
 #[derive(Debug, Clone)]
 pub struct Sequencer {
     store: Store,
-    key: LogKey,
+    keys: Keyring,
     host: KeyName,
     clock: Clock,
+    /// Present where heads wait for a quorum.
+    gate: Option<Gate>,
     healthy: Arc<AtomicBool>,
 }
 
 impl Sequencer {
-    /// A sequencer that signs with this key, under origins of this host.
-    pub fn new(store: Store, key: LogKey, host: KeyName, clock: Clock) -> Self {
-        Self { store, key, host, clock, healthy: Arc::new(AtomicBool::new(true)) }
+    /// A sequencer that signs with these keys, under origins of this host.
+    pub fn new(store: Store, keys: impl Into<Keyring>, host: KeyName, clock: Clock) -> Self {
+        Self { store, keys: keys.into(), host, clock, gate: None, healthy: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// One that signs only what a gate lets through, and whose heads are served once they are published.
+    #[must_use]
+    pub fn behind(self, gate: Gate) -> Self {
+        Self { gate: Some(gate), ..self }
     }
 
     /// Whether the last pass went through.
@@ -66,8 +80,15 @@ impl Sequencer {
     /// The first log that fails, or the store.
     pub async fn check(&self) -> Result<(), SequenceError> {
         let mut transaction = self.store.begin().await?;
+        let mut tenant = None;
         for log in log::list(&self.store, None).await? {
             self.trusted_range(&mut transaction, &log).await?;
+            // The first of each tenant is the one that grows; the others may have had keys that are gone.
+            if tenant.as_ref() != Some(&log.tenant_id) {
+                self.signing_keys(&mut transaction, &log).await?;
+                self.standing(&log)?;
+                tenant = Some(log.tenant_id);
+            }
         }
         Ok(())
     }
@@ -138,6 +159,8 @@ impl Sequencer {
         let now = self.clock.now();
         let (log, succession) = self.current_log(connection, tenant, now).await?;
         let mut range = self.trusted_range(connection, &log).await?;
+        let keys = self.signing_keys(connection, &log).await?;
+        self.standing(&log)?;
         let pending = log::take_pending(connection, tenant, ROUND_BATCHES).await?;
         if pending.is_empty() && succession.is_none() {
             return Ok(0);
@@ -164,8 +187,8 @@ impl Sequencer {
             KeyName::try_from(log.origin.clone()).map_err(|_| StoreError::Damaged("origin of a log"))?;
         let root = range.root();
         let checkpoint = Checkpoint { origin: log.origin.clone(), size: range.size(), root };
-        let row =
-            CheckpointRow { size: next, root: root.to_vec(), note: self.key.sign(&checkpoint, &origin) };
+        let note = keyring::sign(&keys, &checkpoint, &origin);
+        let row = CheckpointRow { size: next, root: root.to_vec(), note };
         log::insert_rounds(connection, &log, &rounds).await?;
         if !tiles.is_empty() {
             log::insert_tiles(connection, &log.log_id, &tiles).await?;
@@ -177,7 +200,7 @@ impl Sequencer {
         Ok(taken)
     }
 
-    /// The log of the tenant and year, locked. A fresh one of a later year comes with its first entry.
+    /// The log of the tenant and year, locked. A fresh one that follows another comes with its first entry.
     async fn current_log(
         &self,
         connection: &mut PgConnection,
@@ -185,41 +208,58 @@ impl Sequencer {
         now: Timestamp,
     ) -> Result<(LogRow, Option<Vec<u8>>), SequenceError> {
         let year = now.to_utc().year();
-        let newest = log::lock_newest(connection, tenant).await?;
-        // A clock that runs behind does not reopen an old year.
-        if let Some(log) = newest.as_ref().filter(|log| log.year >= year) {
-            return Ok((log.clone(), None));
+        let log = match log::lock_newest(connection, tenant).await? {
+            // A clock that runs behind does not reopen an old year.
+            Some(log) if log.year >= year => log,
+            old => self.open(connection, tenant, year, old.as_ref(), now).await?,
+        };
+        if log.size > 0 {
+            return Ok((log, None));
         }
-        let succession = match &newest {
-            Some(old) => {
-                self.trusted_range(connection, old).await?;
-                log::newest_checkpoint(connection, &old.log_id).await?
-            }
-            None => None,
-        };
-        let log_id = hex::encode(random::<16>());
-        let fresh = LogRow {
-            origin: format!("{}/log/{log_id}", self.host),
-            log_id,
-            tenant_id: tenant.to_owned(),
-            year,
-            public_key: self.key.public().to_vec(),
-            size: 0,
-            peaks: Vec::new(),
-        };
-        let previous = newest.as_ref().map(|old| old.log_id.as_str());
-        log::open(connection, &fresh, previous).await?;
-        // Another process may have opened it first; then that one stands.
-        let log = log::lock_newest(connection, tenant)
-            .await?
-            .ok_or(StoreError::Damaged("log that was just opened"))?;
-        let entry = succession.filter(|_| log.size == 0).map(|last| {
-            let mut hash = Sha256::new();
-            hash.update(SUCCESSION_DOMAIN);
-            hash.update(&last.note);
-            leaf::entry(RetentionClass::Permanent, now.millis(), &hash.finalize().into()).to_vec()
-        });
+        let succession = log::succession(connection, &log.log_id).await?;
+        let entry = succession.map(|(_, note)| first_entry(&note, now));
         Ok((log, entry))
+    }
+
+    /// Opens the year's log. Another process may have opened it first; then that one stands.
+    async fn open(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &str,
+        year: i32,
+        old: Option<&LogRow>,
+        now: Timestamp,
+    ) -> Result<LogRow, SequenceError> {
+        let mut head = None;
+        if let Some(old) = old {
+            self.trusted_range(connection, old).await?;
+            self.standing(old)?;
+            head = log::newest_checkpoint(connection, &old.log_id).await?;
+        }
+        let fresh = fresh_log(&self.host, tenant, year, 0, self.keys.newest());
+        let previous = old.zip(head.as_ref()).map(|(old, head)| (old.log_id.as_str(), head.note.as_str()));
+        open_log(connection, &fresh, previous, now, self.gate.is_some()).await?;
+        let log = log::lock_newest(connection, tenant).await?;
+        Ok(log.ok_or(StoreError::Damaged("log that was just opened"))?)
+    }
+
+    /// Whether a log may be signed, see [`Gate`].
+    ///
+    /// # Errors
+    /// [`NotCleared`] says why not.
+    pub fn standing(&self, log: &LogRow) -> Result<(), NotCleared> {
+        self.gate.as_ref().map_or(Ok(()), |gate| gate.may_sign(log))
+    }
+
+    /// Our keys among those that a log names.
+    async fn signing_keys(
+        &self,
+        connection: &mut PgConnection,
+        log: &LogRow,
+    ) -> Result<Vec<&LogKey>, SequenceError> {
+        let named = log_keys::of(connection, &log.log_id).await?;
+        let keys = self.keys.signing(&named);
+        if keys.is_empty() { Err(SequenceError::OtherKey(log.log_id.clone())) } else { Ok(keys) }
     }
 
     /// The tree of a log, if it is the one its last checkpoint signs.
@@ -232,9 +272,6 @@ impl Sequencer {
             metrics::counter!("edgetrail_log_diverged_total").increment(1);
             SequenceError::Diverged(log.log_id.clone())
         };
-        if log.public_key != self.key.public() {
-            return Err(SequenceError::OtherKey(log.log_id.clone()));
-        }
         let (peaks, rest) = log.peaks.as_chunks::<32>();
         let size = u64::try_from(log.size).map_err(|_| diverged())?;
         let range = CompactRange::from_parts(size, peaks.to_vec())
@@ -286,4 +323,51 @@ impl Sequencer {
         }
         Ok(tiles)
     }
+}
+
+/// A log that was never appended to, under a name that tells nothing.
+pub fn fresh_log(host: &KeyName, tenant: &str, year: i32, part: i32, key: &LogKey) -> LogRow {
+    let log_id = hex::encode(random::<16>());
+    LogRow {
+        origin: format!("{host}/log/{log_id}"),
+        log_id,
+        tenant_id: tenant.to_owned(),
+        year,
+        part,
+        public_key: key.public().to_vec(),
+        size: 0,
+        peaks: Vec::new(),
+    }
+}
+
+/// Opens a log, with the log and the head that it follows. Says whether there was none yet.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn open_log(
+    connection: &mut PgConnection,
+    fresh: &LogRow,
+    previous: Option<(&str, &str)>,
+    now: Timestamp,
+    held_back: bool,
+) -> Result<bool, StoreError> {
+    if !log::open(connection, fresh, previous.map(|(log_id, _)| log_id)).await? {
+        return Ok(false);
+    }
+    log_keys::name(connection, &fresh.log_id, &fresh.public_key, now.to_utc()).await?;
+    if let Some((log_id, note)) = previous {
+        log::succeed(connection, &fresh.log_id, log_id, note).await?;
+    }
+    if held_back {
+        publications::hold(connection, &fresh.log_id, now.to_utc()).await?;
+    }
+    Ok(true)
+}
+
+/// Leaf 0 of a log that follows another: a commitment to the head of that one.
+fn first_entry(note: &str, now: Timestamp) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(SUCCESSION_DOMAIN);
+    hash.update(note);
+    leaf::entry(RetentionClass::Permanent, now.millis(), &hash.finalize().into()).to_vec()
 }

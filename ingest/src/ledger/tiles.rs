@@ -44,7 +44,7 @@ pub async fn read(
 }
 
 /// The entries `from..to`.
-pub(super) async fn entries(
+pub(crate) async fn entries(
     connection: &mut PgConnection,
     log_id: &str,
     from: i64,
@@ -76,7 +76,7 @@ pub(super) async fn leaf_hashes(
     Ok(entries.iter().map(|entry| leaf_hash(entry)).collect())
 }
 
-pub(super) async fn roots(
+pub(crate) async fn roots(
     connection: &mut PgConnection,
     log_id: &str,
     level: i16,

@@ -45,6 +45,8 @@ pub struct Done {
     pub kept: u64,
     /// How long nobody else could read or write.
     pub exclusive: Duration,
+    /// How long it took to account for what goes: the lists of leaves, their records.
+    pub accounting: Duration,
     /// All of it.
     pub took: Duration,
 }
@@ -169,8 +171,10 @@ impl Retention {
             let limits: Vec<Limits> =
                 parts.iter().map(|part| limits(part.tenant.as_str(), &part.looks)).collect();
             let (copied, context) = self.copy(month, limits).await?;
+            let recording = std::time::Instant::now();
             let losses = losses(&copied, context)?;
             let (outcome, dropped, context) = self.record(month, parts, losses, &copied, now).await?;
+            let accounting = copied.found_in + recording.elapsed();
             if outcome.lists.is_empty() {
                 swap::discard(&self.store, &copied, &outcome).await?;
                 return Ok(None);
@@ -181,7 +185,7 @@ impl Retention {
                 tracing::info!(%month, dropped, context, kept, ?exclusive, ?took, "a month was swapped");
                 metrics::counter!("edgetrail_retention_dropped_events_total").increment(dropped);
                 metrics::counter!("edgetrail_retention_cleared_contexts_total").increment(context);
-                return Ok(Some(Done { month, dropped, context, kept, exclusive, took }));
+                return Ok(Some(Done { month, dropped, context, kept, exclusive, accounting, took }));
             }
             tracing::info!(%month, "the month changed while it was copied, copying it again");
         }

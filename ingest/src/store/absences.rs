@@ -61,6 +61,27 @@ pub async fn all(store: &Store, tenant: &str) -> Result<Vec<StoredList>, StoreEr
     lists.collect()
 }
 
+/// The bytes of every list of a tenant, whatever they are: a verifier judges them.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn raw(
+    store: &Store,
+    tenant: &str,
+    only: Option<Uuid>,
+) -> Result<Vec<(Uuid, Vec<u8>)>, StoreError> {
+    let rows = sqlx::query!(
+        "select record_id, list from absence_lists
+         where tenant_id = $1 and ($2::uuid is null or record_id = $2) order by record_id",
+        tenant,
+        only
+    )
+    .fetch_all(store.pool())
+    .await
+    .doing("reading lists of absence")?;
+    Ok(rows.into_iter().map(|row| (row.record_id, row.list)).collect())
+}
+
 /// The leaves (log, index) of events (batch, position), in their order. Those that are not sequenced yet are left out.
 ///
 /// # Errors

@@ -16,7 +16,9 @@ pub struct LogRow {
     pub year: i32,
     /// The origin on its checkpoints.
     pub origin: String,
-    /// The key that signs them.
+    /// Which of the year's logs: above 0 for one that was opened anew.
+    pub part: i32,
+    /// The key that it was opened with; [`super::log_keys`] has all of them.
     pub public_key: Vec<u8>,
     /// Entries in the tree.
     pub size: i64,
@@ -144,8 +146,8 @@ pub async fn try_lead(connection: &mut PgConnection, tenant: &str) -> Result<boo
 pub async fn lock_newest(connection: &mut PgConnection, tenant: &str) -> Result<Option<LogRow>, StoreError> {
     sqlx::query_as!(
         LogRow,
-        "select log_id, tenant_id, year, origin, public_key, size, peaks from logs
-         where tenant_id = $1 order by year desc limit 1 for update",
+        "select log_id, tenant_id, year, part, origin, public_key, size, peaks from logs
+         where tenant_id = $1 order by year desc, part desc limit 1 for update",
         tenant
     )
     .fetch_optional(connection)
@@ -153,7 +155,9 @@ pub async fn lock_newest(connection: &mut PgConnection, tenant: &str) -> Result<
     .doing("locking a log")
 }
 
-/// Opens a log unless the tenant has one for the year.
+/// Opens a log unless the tenant has it already for the year.
+///
+/// Says whether this opened it.
 ///
 /// # Errors
 /// If the database refuses.
@@ -161,13 +165,14 @@ pub async fn open(
     connection: &mut PgConnection,
     log: &LogRow,
     previous: Option<&str>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "insert into logs (log_id, tenant_id, year, origin, public_key, previous_log_id)
-         values ($1, $2, $3, $4, $5, $6) on conflict (tenant_id, year) do nothing",
+) -> Result<bool, StoreError> {
+    let opened = sqlx::query!(
+        "insert into logs (log_id, tenant_id, year, part, origin, public_key, previous_log_id)
+         values ($1, $2, $3, $4, $5, $6, $7) on conflict (tenant_id, year, part) do nothing",
         log.log_id,
         log.tenant_id,
         log.year,
+        log.part,
         log.origin,
         log.public_key,
         previous
@@ -175,7 +180,7 @@ pub async fn open(
     .execute(connection)
     .await
     .doing("opening a log")?;
-    Ok(())
+    Ok(opened.rows_affected() == 1)
 }
 
 /// Takes the oldest pending entries out of the queue.
@@ -383,37 +388,157 @@ pub async fn newest_checkpoint(
     .doing("reading a checkpoint")
 }
 
-/// The newest signed head by the log's public name, with its tenant.
+/// A log's signed head of one size.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn checkpoint_of(
+    connection: &mut PgConnection,
+    log_id: &str,
+    size: i64,
+) -> Result<Option<CheckpointRow>, StoreError> {
+    sqlx::query_as!(
+        CheckpointRow,
+        "select size, root, note from log_checkpoints where log_id = $1 and size = $2",
+        log_id,
+        size
+    )
+    .fetch_optional(connection)
+    .await
+    .doing("reading a checkpoint")
+}
+
+/// The newest published head by the log's public name, with the cosignatures on it, and its tenant: the newest that had
+/// its quorum, or the newest of all where none is asked for ([`super::publications`]).
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn published(store: &Store, log_id: &str) -> Result<Option<(String, CheckpointRow)>, StoreError> {
     let row = sqlx::query!(
-        "select l.tenant_id, c.size, c.root, c.note from logs l join log_checkpoints c using (log_id)
-         where log_id = $1 order by c.size desc limit 1",
+        r#"select l.tenant_id, c.size, c.root, c.note, coalesce(
+               (select string_agg(s.line, '' order by s.witness, s.key_id) from log_cosignatures s
+                where s.log_id = c.log_id and s.size = c.size), '') as "cosignatures!"
+           from logs l join log_checkpoints c using (log_id) left join log_publications p using (log_id)
+           where log_id = $1 and (p.size is null or c.size <= p.size) order by c.size desc limit 1"#,
         log_id
     )
     .fetch_optional(store.pool())
     .await
     .doing("reading a checkpoint")?;
     Ok(row.map(|row| {
-        let checkpoint = CheckpointRow { size: row.size, root: row.root, note: row.note };
-        (row.tenant_id, checkpoint)
+        let note = row.note + &row.cosignatures;
+        (row.tenant_id, CheckpointRow { size: row.size, root: row.root, note })
     }))
 }
 
-/// Logs of one tenant, or of all, newest year first.
+/// Logs of one tenant, or of all, newest first: the first of each tenant is the one that grows.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn list(store: &Store, tenant: Option<&str>) -> Result<Vec<LogRow>, StoreError> {
     sqlx::query_as!(
         LogRow,
-        "select log_id, tenant_id, year, origin, public_key, size, peaks from logs
-         where $1::text is null or tenant_id = $1 order by tenant_id, year desc",
+        "select log_id, tenant_id, year, part, origin, public_key, size, peaks from logs
+         where $1::text is null or tenant_id = $1 order by tenant_id, year desc, part desc",
         tenant
     )
     .fetch_all(store.pool())
     .await
     .doing("listing logs")
+}
+
+/// A log by its public name.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn find(store: &Store, log_id: &str) -> Result<Option<LogRow>, StoreError> {
+    sqlx::query_as!(
+        LogRow,
+        "select log_id, tenant_id, year, part, origin, public_key, size, peaks from logs where log_id = $1",
+        log_id
+    )
+    .fetch_optional(store.pool())
+    .await
+    .doing("looking for a log")
+}
+
+/// A log by its public name, against changes until the transaction ends.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn locked(connection: &mut PgConnection, log_id: &str) -> Result<Option<LogRow>, StoreError> {
+    sqlx::query_as!(
+        LogRow,
+        "select log_id, tenant_id, year, part, origin, public_key, size, peaks from logs where log_id = $1
+         for share",
+        log_id
+    )
+    .fetch_optional(connection)
+    .await
+    .doing("locking a log")
+}
+
+/// The log before a log, and the note of its head that leaf 0 commits to.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn succession(
+    connection: &mut PgConnection,
+    log_id: &str,
+) -> Result<Option<(String, String)>, StoreError> {
+    let row = sqlx::query!("select previous_log_id, note from log_successions where log_id = $1", log_id)
+        .fetch_optional(connection)
+        .await
+        .doing("reading a succession")?;
+    Ok(row.map(|row| (row.previous_log_id, row.note)))
+}
+
+/// Notes which head leaf 0 of a new log commits to.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn succeed(
+    connection: &mut PgConnection,
+    log_id: &str,
+    previous: &str,
+    note: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into log_successions (log_id, previous_log_id, note) values ($1, $2, $3)",
+        log_id,
+        previous,
+        note
+    )
+    .execute(connection)
+    .await
+    .doing("noting a succession")?;
+    Ok(())
+}
+
+/// Queues a notice of something done to a log, in the transaction that does it.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn notify(connection: &mut PgConnection, notice: &str) -> Result<(), StoreError> {
+    sqlx::query!("insert into log_notices (notice) values ($1)", notice)
+        .execute(connection)
+        .await
+        .doing("queueing a notice")?;
+    Ok(())
+}
+
+/// Takes the oldest notices; they come back if the transaction is not committed.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn take_notices(connection: &mut PgConnection, limit: i64) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar!(
+        "delete from log_notices where notice_id in
+             (select notice_id from log_notices order by notice_id limit $1 for update skip locked)
+         returning notice",
+        limit
+    )
+    .fetch_all(connection)
+    .await
+    .doing("taking notices")
 }

@@ -87,6 +87,8 @@ pub struct Copied {
     pub gone: Vec<Gone>,
     /// Rows in the copy.
     pub kept: i64,
+    /// How long it took to find what does not stay.
+    pub found_in: Duration,
 }
 
 impl Copied {
@@ -129,6 +131,7 @@ pub struct Copying {
     held: Vec<(String, i16, i64)>,
     gone: Vec<Gone>,
     kept: i64,
+    found_in: Duration,
 }
 
 /// Whether an event goes, and whether its context does. The table is `e`, the limits are `l`.
@@ -174,7 +177,8 @@ pub async fn begin(store: &Store, month: NaiveDate, limits: Vec<Limits>) -> Resu
     let at = row.try_get(2).doing(doing)?;
     let holds = active_holds(&mut transaction).await?;
     let (held, gone) = (Vec::new(), Vec::new());
-    Ok(Copying { transaction, month, name, limits, snapshot, at, holds, held, gone, kept: 0 })
+    let found_in = Duration::ZERO;
+    Ok(Copying { transaction, month, name, limits, snapshot, at, holds, held, gone, kept: 0, found_in })
 }
 
 async fn active_holds(connection: &mut PgConnection) -> Result<Vec<Uuid>, StoreError> {
@@ -193,6 +197,7 @@ impl Copying {
         let name = &self.name;
         let (gone, context) = conditions(!self.holds.is_empty());
         let doing = "finding what is due";
+        let started = Instant::now();
         // One look at each row: what of a batch is in this month. All of a batch arrived at one time.
         let free = if self.holds.is_empty() { String::new() } else { format!("where not {HELD}") };
         let sql = format!(
@@ -222,6 +227,7 @@ impl Copying {
                 first: log.zip(first),
             });
         }
+        self.found_in = started.elapsed();
         if all_go {
             return Ok(());
         }
@@ -331,8 +337,8 @@ impl Copying {
             .await
             .doing(doing)?;
         super::commit(self.transaction).await?;
-        let Self { month, snapshot, at, holds, held, gone, kept, .. } = self;
-        Ok(Copied { month, snapshot, at, holds, held, gone, kept })
+        let Self { month, snapshot, at, holds, held, gone, kept, found_in, .. } = self;
+        Ok(Copied { month, snapshot, at, holds, held, gone, kept, found_in })
     }
 }
 

@@ -55,6 +55,24 @@ fn describe() {
     describe_gauge!("edgetrail_sequencer_healthy", "1 if the last pass advanced every log");
     describe_counter!("edgetrail_sequencer_failures_total", "Logs that a pass could not advance");
     describe_counter!("edgetrail_log_diverged_total", "Logs that do not match their signed head");
+    describe_counter!(
+        "edgetrail_log_refused_total",
+        "Logs of which a witness or a copy knows a larger or another head"
+    );
+    describe_counter!("edgetrail_published_heads_total", "Heads that were published with their quorum");
+    describe_counter!(
+        "edgetrail_publication_failures_total",
+        "Attempts to publish a head that lacked something"
+    );
+    describe_gauge!("edgetrail_publication_lag_seconds", "Age of the newest head that waits for its quorum");
+    describe_counter!(
+        "edgetrail_integrity_failures_total",
+        "Looks at a log that found something wrong, by schedule"
+    );
+    describe_gauge!(
+        "edgetrail_integrity_unexplained",
+        "Leaves that are wrong or missing without a record, by schedule and log"
+    );
     describe_counter!("edgetrail_postgres_restarts_total", "Times the private PostgreSQL was started again");
     describe_counter!("edgetrail_http_requests_total", "Requests, by route and status");
 }

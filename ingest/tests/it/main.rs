@@ -19,5 +19,7 @@ mod reconcile;
 mod retention;
 mod roles;
 mod support;
+mod tamper;
 mod trial;
+mod verify;
 mod witness;

@@ -12,6 +12,7 @@ use shared::leaf::{StoredOpening, Tag};
 use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
+use crate::support::audit::verify;
 use crate::support::{Dial, Producer, Server, eventually, new_key, sample_at, tenant};
 
 const DAY_MS: u64 = 86_400_000;
@@ -167,6 +168,13 @@ async fn after_a_year_standard_events_go_and_critical_ones_stay_and_every_missin
 
     let shown = server.get("/v1/retention").await.json();
     assert_eq!(shown["drops"].as_array().map(Vec::len), Some(2));
+
+    // A stranger finds every leaf, the critical events whole but for their context, and the drop explained.
+    sequenced(&server).await;
+    let verdict = verify(&format!("http://{}/", server.address), server.admin_key(), &[]).await;
+    let counts = &verdict.holds().report["report"]["counts"];
+    assert_eq!((&counts["dropped"], &counts["context_dropped"]), (&json!(40), &json!(20)), "{counts:#}");
+    assert_eq!(counts["unexplained"], 0);
     server.stop().await;
 }
 

@@ -12,10 +12,12 @@
 //! elsewhere and can be erased without touching the entry. All fields are salted, also those with few possible
 //! values. Type and length stand inside the hash, so no two different fields share a preimage.
 
+mod glance;
 mod opening;
 mod remnant;
 mod tag;
 
+pub use glance::Glance;
 pub use opening::{Field, FieldKind, Opening, OpeningError};
 pub use remnant::{Remnant, StoredOpening};
 pub use tag::Tag;

@@ -19,9 +19,9 @@ pub enum KeyError {
     /// Not of the expected form.
     #[error("key is not of the form {0}")]
     Form(&'static str),
-    /// Not an Ed25519 key.
-    #[error("key algorithm {0} is not Ed25519 (1)")]
-    Algorithm(u8),
+    /// A key for another kind of signature than wanted: Ed25519 is 1, a witness's cosignature 4.
+    #[error("key algorithm {0} is not {1} (Ed25519 is 1, a cosignature 4)")]
+    Algorithm(u8, u8),
     /// The id inside the encoding is not the key's id.
     #[error("key id does not match name and key")]
     Id,
@@ -64,13 +64,18 @@ pub struct KeyId(pub [u8; 4]);
 impl KeyId {
     /// The id of an Ed25519 key.
     pub fn of(name: &KeyName, public: &[u8; 32]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(name.as_str());
-        hash.update([b'\n', ED25519]);
-        hash.update(public);
-        let full = hash.finalize();
-        Self([full[0], full[1], full[2], full[3]])
+        key_id(name, ED25519, public)
     }
+}
+
+/// The first four bytes of `SHA-256(name | 0x0A | algorithm | public key)`.
+pub(super) fn key_id(name: &KeyName, algorithm: u8, public: &[u8; 32]) -> KeyId {
+    let mut hash = Sha256::new();
+    hash.update(name.as_str());
+    hash.update([b'\n', algorithm]);
+    hash.update(public);
+    let full = hash.finalize();
+    KeyId([full[0], full[1], full[2], full[3]])
 }
 
 impl fmt::Display for KeyId {
@@ -97,7 +102,7 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}+{}", self.name, self.id(), encode_key(&self.public))
+        write!(f, "{}+{}+{}", self.name, self.id(), encode_key(ED25519, &self.public))
     }
 }
 
@@ -110,7 +115,7 @@ impl FromStr for VerifierKey {
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(KeyError::Form(FORM));
         };
-        let key = Self { name: KeyName::try_from(name.to_owned())?, public: decode_key(key, FORM)? };
+        let key = Self { name: KeyName::try_from(name.to_owned())?, public: decode_key(ED25519, key, FORM)? };
         if id == key.id().to_string() { Ok(key) } else { Err(KeyError::Id) }
     }
 }
@@ -133,7 +138,7 @@ impl SignerKey {
 
     /// The encoding. It is a secret: print it once, to whoever asked for a new key.
     pub fn reveal(&self) -> String {
-        format!("PRIVATE+KEY+{}+{}+{}", self.name, self.id, encode_key(&self.seed))
+        format!("PRIVATE+KEY+{}+{}+{}", self.name, self.id, encode_key(ED25519, &self.seed))
     }
 }
 
@@ -157,22 +162,22 @@ impl FromStr for SignerKey {
         Ok(Self {
             name: KeyName::try_from(name.to_owned())?,
             id: KeyId(key_id),
-            seed: decode_key(key, Self::FORM)?,
+            seed: decode_key(ED25519, key, Self::FORM)?,
         })
     }
 }
 
-fn encode_key(key: &[u8; 32]) -> String {
-    let mut bytes = [ED25519; 33];
+pub(super) fn encode_key(algorithm: u8, key: &[u8; 32]) -> String {
+    let mut bytes = [algorithm; 33];
     bytes[1..].copy_from_slice(key);
     BASE64.encode(bytes)
 }
 
-fn decode_key(text: &str, form: &'static str) -> Result<[u8; 32], KeyError> {
+pub(super) fn decode_key(wanted: u8, text: &str, form: &'static str) -> Result<[u8; 32], KeyError> {
     let bytes = BASE64.decode(text).map_err(|_| KeyError::Form(form))?;
     match bytes.split_first() {
-        Some((&ED25519, key)) => key.try_into().map_err(|_| KeyError::Form(form)),
-        Some((&algorithm, _)) => Err(KeyError::Algorithm(algorithm)),
+        Some((&algorithm, key)) if algorithm == wanted => key.try_into().map_err(|_| KeyError::Form(form)),
+        Some((&algorithm, _)) => Err(KeyError::Algorithm(algorithm, wanted)),
         None => Err(KeyError::Form(form)),
     }
 }

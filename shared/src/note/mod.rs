@@ -10,9 +10,11 @@
 //! can use the platform's own.
 
 mod checkpoint;
+mod cosignature;
 mod key;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use cosignature::{Cosignature, CosignerKey};
 pub use key::{KeyError, KeyId, KeyName, SignerKey, VerifierKey};
 
 use base64::Engine as _;
@@ -107,10 +109,9 @@ pub fn assemble(text: &str, name: &KeyName, key_id: KeyId, signature: &[u8; ED25
     format!("{text}\n{}", signature_line(name, key_id, signature))
 }
 
-fn signature_line(name: &KeyName, key_id: KeyId, signature: &[u8; ED25519_LEN]) -> String {
-    let mut bytes = Vec::with_capacity(4 + ED25519_LEN);
-    bytes.extend_from_slice(&key_id.0);
-    bytes.extend_from_slice(signature);
+/// One signature line, as a note may carry several. A cosignature is longer than a signature of the log.
+pub fn signature_line(name: &KeyName, key_id: KeyId, signature: &[u8]) -> String {
+    let bytes = [&key_id.0, signature].concat();
     format!("{SIGNATURE_PREFIX}{name} {}\n", BASE64.encode(bytes))
 }
 

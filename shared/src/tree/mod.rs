@@ -35,3 +35,11 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     hash.update(right);
     hash.finalize().into()
 }
+
+/// The digest in the first leaf of a log that follows another: of the last head, as the log itself signed it.
+pub fn succession_digest(note: &[u8]) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(b"audit/succession/v1\0");
+    hash.update(note);
+    hash.finalize().into()
+}

@@ -5,6 +5,7 @@
 
 mod arbitrary;
 mod batch;
+mod bundle;
 mod canary;
 mod checkpoint;
 mod edge;
@@ -23,3 +24,4 @@ mod tile;
 mod tree;
 mod untrusted;
 mod vectors;
+mod verify;

@@ -168,7 +168,7 @@ fn malformed_keys_are_refused_with_the_reason() {
     assert_eq!(parse("k+00000000+!"), form);
     assert_eq!(parse("k+00000000+"), form);
     assert_eq!(parse("k+00000000+AQ=="), form);
-    assert_eq!(parse("k+00000000+AgAA"), KeyError::Algorithm(2));
+    assert_eq!(parse("k+00000000+AgAA"), KeyError::Algorithm(2, 1));
     assert_eq!(parse(&format!("k+00000000+{public}")), KeyError::Id);
     assert_eq!(parse(&good.replacen('k', "other", 1)), KeyError::Id);
     assert_eq!(parse(&format!("+{}+{public}", key.id())), KeyError::Name);
