@@ -18,6 +18,7 @@ pub mod own;
 pub mod policy;
 pub mod postgres;
 pub mod receive;
+pub mod retention;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

@@ -115,6 +115,26 @@ impl AbsenceList {
         Self { runs }
     }
 
+    /// The list of these runs of distinct leaves, in any order.
+    pub fn of_runs(mut runs: Vec<Run>) -> Self {
+        runs.sort_unstable();
+        let mut joined: Vec<Run> = Vec::with_capacity(runs.len());
+        for run in runs {
+            match joined.last_mut() {
+                Some(last)
+                    if last.log == run.log
+                        && last.lost == run.lost
+                        && last.first + u64::from(last.count) == run.first
+                        && last.count.checked_add(run.count).is_some() =>
+                {
+                    last.count += run.count;
+                }
+                _ => joined.push(run),
+            }
+        }
+        Self { runs: joined }
+    }
+
     /// The runs.
     pub fn runs(&self) -> &[Run] {
         &self.runs
@@ -224,6 +244,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_list_of_single_leaves_as_runs_is_the_list_of_the_leaves(leaves in leaves()) {
+            let runs = leaves.iter().rev();
+            let runs = runs.map(|(log, first, lost)| Run { log: *log, first: *first, count: 1, lost: *lost });
+            prop_assert_eq!(AbsenceList::of_runs(runs.collect()), AbsenceList::of(leaves));
+        }
+
         #[test]
         fn a_list_reads_back_and_tells_each_leaf(leaves in leaves()) {
             let list = AbsenceList::of(leaves.clone());

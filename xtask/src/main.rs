@@ -40,7 +40,7 @@ enum Task {
         /// Write the figures as one flat JSON object.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Only `edge`, `ingest` or `verify`.
+        /// Only `edge`, `ingest`, `retention` or `verify`.
         #[arg(long, value_name = "SIDE")]
         only: Option<String>,
     },

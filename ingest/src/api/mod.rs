@@ -5,6 +5,7 @@ mod coverage;
 mod echoes;
 mod events;
 mod health;
+mod holds;
 mod inbox;
 mod integrity;
 mod intents;
@@ -16,6 +17,7 @@ mod proof;
 mod quarantine;
 mod reader;
 mod reconciliation;
+mod retention;
 mod router;
 mod streams;
 mod writes;
@@ -33,6 +35,7 @@ use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
 use crate::policy::Policies;
 use crate::receive::Receiver;
+use crate::retention::Retention;
 use crate::store::Store;
 
 /// What endpoints work with.
@@ -46,6 +49,8 @@ pub struct State {
     pub recorder: Recorder,
     /// The tenants' rule packs.
     pub policies: Arc<Policies>,
+    /// What goes when.
+    pub retention: Retention,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

@@ -14,8 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, echoes, events, health, inbox, integrity, intents, log,
-    openings, policy, proof, quarantine, reconciliation, streams, writes,
+    Answer, Shared, State, batches, coverage, echoes, events, health, holds, inbox, integrity, intents, log,
+    openings, policy, proof, quarantine, reconciliation, retention, streams, writes,
 };
 
 /// The routes over a state.
@@ -48,6 +48,13 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/intents", get(intents::list))
         .route("/v1/reconciliation", get(reconciliation::read))
         .route("/v1/echoes", get(echoes::list))
+        .route("/v1/retention", get(retention::read))
+        .route("/v1/retention/preview", get(retention::preview))
+        .route("/v1/retention/periods", post(retention::propose))
+        .route("/v1/retention/periods/{version}/approve", post(retention::approve))
+        .route("/v1/retention/periods/{version}/refuse", post(retention::refuse))
+        .route("/v1/holds", get(holds::list).post(holds::place))
+        .route("/v1/holds/{id}/release", post(holds::release))
         .route("/v1/integrity", get(integrity::read))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))

@@ -3,6 +3,7 @@
 mod keys;
 mod log;
 mod policy;
+mod retention;
 mod verify;
 
 use std::io::Write as _;
@@ -50,6 +51,9 @@ enum Command {
     /// The Merkle logs and their key.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// What goes when its time is over.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Proves that a log is whole and unchanged: of a backend, or of a bundle, without a network.
     ///
     /// Status 0: everything holds. 1: it could not be read. 2: wrong usage. 3: something is wrong, and what.
@@ -131,6 +135,9 @@ pub enum CommandError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Retention.
+    #[error(transparent)]
+    Retention(Box<crate::retention::RetentionError>),
     /// Nothing to revoke.
     #[error("there is no such key, or it was revoked before")]
     NoSuchKey,
@@ -183,6 +190,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,
         Command::Log(command) => log::run(&config()?, command).await,
+        Command::Retention(command) => retention::run(config()?, command).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Bundle(arguments) => verify::bundle(arguments).await,
         Command::Policy(command) => policy::run(command),

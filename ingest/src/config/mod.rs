@@ -66,6 +66,8 @@ pub struct Config {
     pub policy_keys: Vec<Signer>,
     /// Databases that report their writes.
     pub witnesses: Vec<Witness>,
+    /// What goes when its time is over.
+    pub retention: Retention,
     /// What a log's head needs before it is served.
     pub publication: Publication,
     /// When logs are verified.
@@ -153,6 +155,15 @@ pub struct Accounting {
     pub intent_after: Duration,
     /// How often all of it is looked at.
     pub sweep: Duration,
+}
+
+/// Section `retention`. The periods themselves are each tenant's, agreed on by its admins.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Whether what is due goes by itself; else only by `edgetrail retention run`.
+    pub automatic: bool,
+    /// How often is looked.
+    pub interval: Duration,
 }
 
 /// Section `integrity`: how often logs are verified by the backend itself.
@@ -327,6 +338,10 @@ impl Config {
             intent_after: milliseconds(&mut keys, "accounting.intent_after_ms", 600_000)?,
             sweep: milliseconds(&mut keys, "accounting.sweep_ms", 15_000)?,
         };
+        let retention = Retention {
+            automatic: keys.or("retention.automatic", true)?,
+            interval: milliseconds(&mut keys, "retention.interval_ms", 3_600_000)?,
+        };
         let limits = Limits {
             tenant: keys.or("limits.tenant_events_per_second", 0)?,
             source: keys.or("limits.source_events_per_second", 0)?,
@@ -354,6 +369,7 @@ impl Config {
             policy,
             policy_keys,
             witnesses,
+            retention,
             publication,
             integrity,
         })

@@ -70,8 +70,9 @@ pub async fn lines(
     settle(&mut leaves, rows);
     let lists = absences::raw(store, tenant, None).await?;
     let lists: Vec<_> = lists.iter().filter_map(|(_, bytes)| AbsenceList::decode(bytes).ok()).collect();
-    let explained =
-        |index: u64| lists.iter().any(|list| list.lost(&log.0, index).is_some_and(|lost| lost.is_event()));
+    let explained = |index: u64| {
+        lists.iter().any(|list| list.lost(&log.0, index).is_some_and(shared::absence::Lost::is_event))
+    };
     let bare: Vec<usize> = (0..leaves.len())
         .filter(|at| {
             let leaf = &leaves[*at];

@@ -2,7 +2,8 @@
 //!
 //! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
 //! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table; [`log`] measures the
-//! sequencer and the wait for a head; [`verify`] is the verifier's core on one thread.
+//! sequencer and the wait for a head; [`retention`] lets a month of events go and puts DELETE and VACUUM beside it;
+//! [`verify`] is the verifier's core on one thread.
 
 pub mod edge;
 pub mod ingest;
@@ -10,6 +11,7 @@ mod load;
 pub mod log;
 mod process;
 mod report;
+pub mod retention;
 pub mod verify;
 
 pub use report::Report;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tests::bench::{BenchError, Extent, Report, edge, ingest, log, verify};
+use tests::bench::{BenchError, Extent, Report, edge, ingest, log, retention, verify};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
@@ -25,6 +25,7 @@ enum Side {
     Edge,
     Ingest,
     Verify,
+    Retention,
 }
 
 #[tokio::main]
@@ -51,15 +52,19 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     let extent = if arguments.quick { Extent::Quick } else { Extent::Full };
     let mut report = Report::default();
-    if arguments.only.is_none_or(|side| side == Side::Edge) {
+    let asked = |side| arguments.only.is_none_or(|only| only == side);
+    if asked(Side::Edge) {
         report.extend(edge::run(extent).await?);
     }
-    if arguments.only.is_none_or(|side| side == Side::Ingest) {
+    if asked(Side::Ingest) {
         report.extend(ingest::run(extent).await?);
         report.extend(log::run(extent).await?);
     }
-    if arguments.only.is_none_or(|side| side == Side::Verify) {
+    if asked(Side::Verify) {
         report.extend(verify::run(extent)?);
+    }
+    if asked(Side::Retention) {
+        report.extend(retention::run(extent).await?);
     }
     Ok(report)
 }
