@@ -15,6 +15,7 @@ pub mod limits;
 pub mod own;
 pub mod policy;
 pub mod postgres;
+pub mod privacy;
 pub mod receive;
 pub mod serve;
 pub mod store;

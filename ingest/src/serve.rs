@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::own::Recorder;
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
+use crate::privacy::Privacy;
 use crate::receive::Receiver;
 use crate::receive::write::Writer;
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
@@ -117,6 +118,7 @@ pub struct Backend {
     stored: Arc<Notify>,
     writer: JoinHandle<()>,
     witnesses: Vec<Witness>,
+    erasure_sweep: Duration,
 }
 
 impl Backend {
@@ -183,6 +185,14 @@ impl Backend {
             config.policy.allow_closed,
         ));
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
+        let privacy = Arc::new(Privacy::new(
+            store.clone(),
+            recorder.clone(),
+            clock.clone(),
+            &config.log.key_file,
+            &config.log.origin,
+            &config.privacy,
+        )?);
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
         let accountant = Accountant {
@@ -197,13 +207,26 @@ impl Backend {
             receiver,
             recorder,
             policies,
+            privacy,
             sequencer,
             metrics,
             clock,
             http: config.http,
             log: config.log,
         });
-        Ok(Self { address, database, listener, state, accountant, stop, stored, writer: writing, witnesses })
+        let erasure_sweep = config.privacy.sweep;
+        Ok(Self {
+            address,
+            database,
+            listener,
+            state,
+            accountant,
+            stop,
+            stored,
+            writer: writing,
+            witnesses,
+            erasure_sweep,
+        })
     }
 
     /// The way of our own events.
@@ -240,6 +263,8 @@ impl Backend {
         let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
         let follow =
             Follow::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let (stop_privacy, privacy_stopped) = watch::channel(false);
+        let privacy = tokio::spawn(Arc::clone(&self.state.privacy).run(self.erasure_sweep, privacy_stopped));
         let (stop_follow, follow_stopped) = watch::channel(false);
         let follow = tokio::spawn(follow.run(follow_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -271,6 +296,8 @@ impl Backend {
         // What it records still goes through the writer.
         let _ = stop_policies.send(true);
         let _ = stop_correlation.send(true);
+        let _ = stop_privacy.send(true);
+        let _ = privacy.await;
         let _ = policies.await;
         accounts.abort();
         let _ = inference.await;

@@ -3,6 +3,7 @@
 mod batches;
 mod coverage;
 mod echoes;
+mod erasures;
 mod events;
 mod health;
 mod inbox;
@@ -15,6 +16,7 @@ mod reader;
 mod reconciliation;
 mod router;
 mod streams;
+mod subjects;
 mod writes;
 
 pub use problem::Answer;
@@ -29,6 +31,7 @@ use crate::config::{Http, Log};
 use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
 use crate::policy::Policies;
+use crate::privacy::Privacy;
 use crate::receive::Receiver;
 use crate::store::Store;
 
@@ -43,6 +46,8 @@ pub struct State {
     pub recorder: Recorder,
     /// The tenants' rule packs.
     pub policies: Arc<Policies>,
+    /// People's data.
+    pub privacy: Arc<Privacy>,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

@@ -14,8 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, echoes, events, health, inbox, intents, log, policy,
-    quarantine, reconciliation, streams, writes,
+    Answer, Shared, State, batches, coverage, echoes, erasures, events, health, inbox, intents, log, policy,
+    quarantine, reconciliation, streams, subjects, writes,
 };
 
 /// The routes over a state.
@@ -44,6 +44,13 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/intents", get(intents::list))
         .route("/v1/reconciliation", get(reconciliation::read))
         .route("/v1/echoes", get(echoes::list))
+        .route("/v1/subjects/{id}/export", post(subjects::export))
+        .route("/v1/subjects/{id}/erase", post(subjects::erase))
+        .route("/v1/erasures", get(erasures::list))
+        .route("/v1/erasures/{id}", get(erasures::read))
+        .route("/v1/erasures/{id}/approve", post(erasures::approve))
+        .route("/v1/erasures/{id}/cancel", post(erasures::cancel))
+        .route("/v1/erasures/{id}/certificate", get(erasures::certificate))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

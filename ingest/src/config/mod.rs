@@ -64,6 +64,19 @@ pub struct Config {
     pub policy_keys: Vec<Signer>,
     /// Databases that report their writes.
     pub witnesses: Vec<Witness>,
+    /// People's data.
+    pub privacy: Privacy,
+}
+
+/// Section `privacy`.
+#[derive(Debug, Clone)]
+pub struct Privacy {
+    /// How long an approved erasure can still be cancelled.
+    pub cool_off: Duration,
+    /// Where certificates of erasures are kept, outside the database.
+    pub certificates: PathBuf,
+    /// How often what is due, or arrived late, is looked for.
+    pub sweep: Duration,
 }
 
 /// An entry of `witness`: a database in which `ingest/witness/install.sql` was run.
@@ -306,6 +319,11 @@ impl Config {
             intent_after: milliseconds(&mut keys, "accounting.intent_after_ms", 600_000)?,
             sweep: milliseconds(&mut keys, "accounting.sweep_ms", 15_000)?,
         };
+        let privacy = Privacy {
+            cool_off: milliseconds(&mut keys, "privacy.cool_off_ms", 86_400_000)?,
+            certificates: keys.or("privacy.certificates", log.key_file.with_file_name("erasures"))?,
+            sweep: milliseconds(&mut keys, "privacy.sweep_ms", 10_000)?,
+        };
         let limits = Limits {
             tenant: keys.or("limits.tenant_events_per_second", 0)?,
             source: keys.or("limits.source_events_per_second", 0)?,
@@ -325,6 +343,7 @@ impl Config {
             policy,
             policy_keys,
             witnesses,
+            privacy,
         })
     }
 }

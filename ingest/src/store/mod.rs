@@ -11,7 +11,9 @@ pub mod batches;
 pub mod coverage;
 pub mod cursors;
 pub mod entity_states;
+pub mod erasures;
 pub mod events;
+pub mod holds;
 pub mod intents;
 pub mod links;
 pub mod log;
@@ -22,6 +24,7 @@ pub mod runs;
 pub mod search;
 pub mod signing_keys;
 pub mod streams;
+pub mod subjects;
 pub mod writes;
 
 use std::time::Duration;
@@ -192,4 +195,9 @@ async fn become_app(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// Commits, with words.
 pub(crate) async fn commit(transaction: Transaction) -> Result<(), StoreError> {
     transaction.commit().await.doing("committing")
+}
+
+/// Takes a transaction back, at once.
+pub(crate) async fn roll_back(transaction: Transaction) -> Result<(), StoreError> {
+    transaction.rollback().await.doing("taking a transaction back")
 }
