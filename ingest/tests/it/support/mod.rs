@@ -67,6 +67,23 @@ impl Server {
         Self::inside(self.dir, "", &[]).await
     }
 
+    /// Stops the backend, does something to the files it leaves, and starts one on them.
+    pub(crate) async fn restart_after(
+        self,
+        variables: &[(&str, &str)],
+        between: impl FnOnce(&std::path::Path),
+    ) -> Self {
+        let _ = self.stop.send(());
+        self.running.await.expect("no panic");
+        between(self.dir.path());
+        Self::inside(self.dir, "", variables).await
+    }
+
+    /// Where its files are: `pg`, keys, certificates.
+    pub(crate) fn files(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
         let data_dir: PathBuf = dir.path().join("pg");
         let file = dir.path().join("edgetrail.toml");
