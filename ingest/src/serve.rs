@@ -15,7 +15,7 @@ use crate::account::Accountant;
 use crate::api::{self, State};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
@@ -26,6 +26,7 @@ use crate::postgres::{Embedded, EmbeddedError, Neighbour};
 use crate::privacy::Privacy;
 use crate::receive::Receiver;
 use crate::receive::write::Writer;
+use crate::retention::{self, Retention};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
 use crate::telemetry;
 
@@ -33,6 +34,9 @@ use crate::telemetry;
 const PARTITION_CHECK: Duration = Duration::from_hours(24);
 /// Requests under way at a stop; their own timeout is 30 s.
 const DRAIN_WITHIN: Duration = Duration::from_secs(35);
+
+/// A swap that has begun ends by then.
+const REMOVAL_STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the backend does not run.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +123,7 @@ pub struct Backend {
     writer: JoinHandle<()>,
     witnesses: Vec<Witness>,
     erasure_sweep: Duration,
+    retention: config::Retention,
 }
 
 impl Backend {
@@ -134,6 +139,9 @@ impl Backend {
         let database = Database::open(&config, Neighbour::Outwait).await?;
         let store = database.store.clone();
         let oldest = partitions::ensure(&store, clock.now().to_utc()).await?;
+        for role in store.check_roles().await? {
+            tracing::warn!(role, "this role is missing, the database itself refuses less");
+        }
         for signer in &config.signers {
             signing_keys::upsert(&store, &signer.key, &signer.tenants).await?;
         }
@@ -195,6 +203,7 @@ impl Backend {
         )?);
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
+        let retention = Retention::new(store.clone(), recorder.clone(), clock.clone());
         let accountant = Accountant {
             store: store.clone(),
             recorder: recorder.clone(),
@@ -208,6 +217,7 @@ impl Backend {
             recorder,
             policies,
             privacy,
+            retention,
             sequencer,
             metrics,
             clock,
@@ -226,12 +236,18 @@ impl Backend {
             writer: writing,
             witnesses,
             erasure_sweep,
+            retention: config.retention,
         })
     }
 
     /// The way of our own events.
     pub fn recorder(&self) -> Recorder {
         self.state.recorder.clone()
+    }
+
+    /// What goes when.
+    pub fn retention(&self) -> Retention {
+        self.state.retention.clone()
     }
 
     /// Serves until `until` is done; then takes no more connections, finishes what was accepted, sequences it, and
@@ -264,9 +280,15 @@ impl Backend {
         let follow =
             Follow::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
         let (stop_privacy, privacy_stopped) = watch::channel(false);
-        let privacy = tokio::spawn(Arc::clone(&self.state.privacy).run(self.erasure_sweep, privacy_stopped));
+        let mut privacy =
+            tokio::spawn(Arc::clone(&self.state.privacy).run(self.erasure_sweep, privacy_stopped));
         let (stop_follow, follow_stopped) = watch::channel(false);
         let follow = tokio::spawn(follow.run(follow_stopped));
+        let (stop_retention, retention_stopped) = watch::channel(false);
+        let retention = self.retention.automatic.then(|| {
+            let retention = self.state.retention.clone();
+            tokio::spawn(retention::run(retention, self.retention.interval, retention_stopped))
+        });
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -297,13 +319,23 @@ impl Backend {
         let _ = stop_policies.send(true);
         let _ = stop_correlation.send(true);
         let _ = stop_privacy.send(true);
-        let _ = privacy.await;
+        // An erasure that is cut off is begun again.
+        if tokio::time::timeout(REMOVAL_STOPS_WITHIN, &mut privacy).await.is_err() {
+            privacy.abort();
+        }
+        let _ = stop_retention.send(true);
         let _ = policies.await;
         accounts.abort();
         let _ = inference.await;
         let _ = reconciliation.await;
         let _ = stop_follow.send(true);
         let _ = follow.await;
+        // A month under way is left as it is: what was not swapped was not touched.
+        if let Some(mut retention) = retention
+            && tokio::time::timeout(REMOVAL_STOPS_WITHIN, &mut retention).await.is_err()
+        {
+            retention.abort();
+        }
         witnesses.iter().for_each(JoinHandle::abort);
         // First the writer, so that the last round of the sequencer sees all of its batches.
         let _ = self.stop.send(true);

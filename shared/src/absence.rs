@@ -115,6 +115,26 @@ impl AbsenceList {
         Self { runs }
     }
 
+    /// The list of these runs of distinct leaves, in any order.
+    pub fn of_runs(mut runs: Vec<Run>) -> Self {
+        runs.sort_unstable();
+        let mut joined: Vec<Run> = Vec::with_capacity(runs.len());
+        for run in runs {
+            match joined.last_mut() {
+                Some(last)
+                    if last.log == run.log
+                        && last.lost == run.lost
+                        && last.first + u64::from(last.count) == run.first
+                        && last.count.checked_add(run.count).is_some() =>
+                {
+                    last.count += run.count;
+                }
+                _ => joined.push(run),
+            }
+        }
+        Self { runs: joined }
+    }
+
     /// The runs.
     pub fn runs(&self) -> &[Run] {
         &self.runs

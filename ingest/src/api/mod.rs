@@ -6,6 +6,7 @@ mod echoes;
 mod erasures;
 mod events;
 mod health;
+mod holds;
 mod inbox;
 mod intents;
 mod log;
@@ -14,6 +15,7 @@ mod problem;
 mod quarantine;
 mod reader;
 mod reconciliation;
+mod retention;
 mod router;
 mod streams;
 mod subjects;
@@ -33,6 +35,7 @@ use crate::own::Recorder;
 use crate::policy::Policies;
 use crate::privacy::Privacy;
 use crate::receive::Receiver;
+use crate::retention::Retention;
 use crate::store::Store;
 
 /// What endpoints work with.
@@ -48,6 +51,8 @@ pub struct State {
     pub policies: Arc<Policies>,
     /// People's data.
     pub privacy: Arc<Privacy>,
+    /// What goes when.
+    pub retention: Retention,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

@@ -14,8 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, echoes, erasures, events, health, inbox, intents, log, policy,
-    quarantine, reconciliation, streams, subjects, writes,
+    Answer, Shared, State, batches, coverage, echoes, erasures, events, health, holds, inbox, intents, log,
+    policy, quarantine, reconciliation, retention, streams, subjects, writes,
 };
 
 /// The routes over a state.
@@ -51,6 +51,13 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/erasures/{id}/approve", post(erasures::approve))
         .route("/v1/erasures/{id}/cancel", post(erasures::cancel))
         .route("/v1/erasures/{id}/certificate", get(erasures::certificate))
+        .route("/v1/retention", get(retention::read))
+        .route("/v1/retention/preview", get(retention::preview))
+        .route("/v1/retention/periods", post(retention::propose))
+        .route("/v1/retention/periods/{version}/approve", post(retention::approve))
+        .route("/v1/retention/periods/{version}/refuse", post(retention::refuse))
+        .route("/v1/holds", get(holds::list).post(holds::place))
+        .route("/v1/holds/{id}/release", post(holds::release))
         .route("/v1/logs", get(log::list))
         .route("/log/{log_id}/checkpoint", get(log::checkpoint))
         .route("/log/{log_id}/tile/{*path}", get(log::tile))

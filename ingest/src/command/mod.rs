@@ -2,6 +2,7 @@
 
 mod keys;
 mod policy;
+mod retention;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ enum Command {
     /// Keys of producers.
     #[command(subcommand)]
     Signer(SignerCommand),
+    /// What goes when its time is over.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Packs of rules, on traffic that was recorded.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -119,6 +123,9 @@ pub enum CommandError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Retention.
+    #[error(transparent)]
+    Retention(Box<crate::retention::RetentionError>),
     /// Nothing to revoke.
     #[error("there is no such key, or it was revoked before")]
     NoSuchKey,
@@ -160,6 +167,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         }
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,
+        Command::Retention(command) => retention::run(config()?, command).await,
         Command::Policy(command) => policy::run(command),
     }
 }

@@ -66,6 +66,8 @@ pub struct Config {
     pub witnesses: Vec<Witness>,
     /// People's data.
     pub privacy: Privacy,
+    /// What goes when its time is over.
+    pub retention: Retention,
 }
 
 /// Section `privacy`.
@@ -160,6 +162,15 @@ pub struct Accounting {
     pub intent_after: Duration,
     /// How often all of it is looked at.
     pub sweep: Duration,
+}
+
+/// Section `retention`. The periods themselves are each tenant's, agreed on by its admins.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Whether what is due goes by itself; else only by `edgetrail retention run`.
+    pub automatic: bool,
+    /// How often is looked.
+    pub interval: Duration,
 }
 
 /// Section `limits`: events in a second, 0 for no limit.
@@ -324,6 +335,10 @@ impl Config {
             certificates: keys.or("privacy.certificates", log.key_file.with_file_name("erasures"))?,
             sweep: milliseconds(&mut keys, "privacy.sweep_ms", 10_000)?,
         };
+        let retention = Retention {
+            automatic: keys.or("retention.automatic", true)?,
+            interval: milliseconds(&mut keys, "retention.interval_ms", 3_600_000)?,
+        };
         let limits = Limits {
             tenant: keys.or("limits.tenant_events_per_second", 0)?,
             source: keys.or("limits.source_events_per_second", 0)?,
@@ -344,6 +359,7 @@ impl Config {
             policy_keys,
             witnesses,
             privacy,
+            retention,
         })
     }
 }

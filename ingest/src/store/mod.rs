@@ -1,7 +1,7 @@
 //! The store: every SQL statement of the project, one file per aggregate.
 //!
 //! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] builds one at run
-//! time, and [`partitions`] names tables in DDL. Nothing above this module knows SQL.
+//! time, and [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
 
 pub mod absences;
 pub mod accepted_rules;
@@ -20,11 +20,13 @@ pub mod log;
 pub mod partitions;
 pub mod policies;
 pub mod quarantine;
+pub mod retention;
 pub mod runs;
 pub mod search;
 pub mod signing_keys;
 pub mod streams;
 pub mod subjects;
+pub mod swap;
 pub mod writes;
 
 use std::time::Duration;
@@ -42,6 +44,10 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
 /// Connections that may change the schema: the daily task and a start at the same time.
 const OWNER_CONNECTIONS: u32 = 2;
+/// Connections that remove values: retention holds two, an erasure one.
+const KEEPER_CONNECTIONS: u32 = 3;
+const APP_ROLE: &str = "edgetrail_app";
+const KEEPER_ROLE: &str = "edgetrail_keeper";
 
 /// Why the store did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -107,20 +113,41 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
 #[derive(Debug, Clone)]
 pub struct Store {
     app: PgPool,
+    keeper: PgPool,
     owner: PgPool,
 }
 
 impl Store {
     /// Prepares the pools; connections are made when first used.
     ///
-    /// Everyday statements run under `edgetrail_app`, which can add rows and not change them, where the migrations
-    /// could make that role; DDL runs under the role that connects.
+    /// Everyday statements run under `edgetrail_app`, which can add rows and not change them; what removes values runs
+    /// under `edgetrail_keeper`, which can do it by a few functions alone; DDL runs under the role that connects. Where
+    /// the migrations could not make the two roles, everything runs under the one that connects ([`Self::check_roles`]).
     pub fn open(options: &PgConnectOptions, max_connections: u32) -> Self {
         let options = options.clone().application_name("edgetrail").statement_cache_capacity(200);
         let app = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_WITHIN)
-            .after_connect(|connection, _| Box::pin(become_app(connection)))
+            .after_connect(|connection, _| {
+                Box::pin(become_role(
+                    connection,
+                    "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'",
+                    "set role edgetrail_app",
+                ))
+            })
+            .connect_lazy_with(options.clone());
+        let keeper = PgPoolOptions::new()
+            .max_connections(KEEPER_CONNECTIONS)
+            .min_connections(0)
+            .idle_timeout(Duration::from_secs(60))
+            .acquire_timeout(ACQUIRE_WITHIN)
+            .after_connect(|connection, _| {
+                Box::pin(become_role(
+                    connection,
+                    "set statement_timeout = '1h'; set idle_in_transaction_session_timeout = '10min'",
+                    "set role edgetrail_keeper",
+                ))
+            })
             .connect_lazy_with(options.clone());
         let owner = PgPoolOptions::new()
             .max_connections(OWNER_CONNECTIONS)
@@ -128,7 +155,7 @@ impl Store {
             .idle_timeout(Duration::from_secs(60))
             .acquire_timeout(ACQUIRE_WITHIN)
             .connect_lazy_with(options);
-        Self { app, owner }
+        Self { app, keeper, owner }
     }
 
     /// Brings the schema up to date. Safe from several processes at once.
@@ -171,21 +198,50 @@ impl Store {
         self.app.begin().await.doing("beginning a transaction")
     }
 
+    /// Begins a transaction of the role that removes values.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub async fn begin_as_keeper(&self) -> Result<Transaction, StoreError> {
+        self.keeper.begin().await.doing("beginning a transaction")
+    }
+
+    /// The roles that statements should run under and do not, since the migrations could not make them.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn check_roles(&self) -> Result<Vec<&'static str>, StoreError> {
+        let mut missing = Vec::new();
+        for (pool, role) in [(&self.app, APP_ROLE), (&self.keeper, KEEPER_ROLE)] {
+            let current = sqlx::query_scalar!(r#"select current_user::text as "role!""#)
+                .fetch_one(pool)
+                .await
+                .doing("reading the role")?;
+            if current != role {
+                missing.push(role);
+            }
+        }
+        Ok(missing)
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         self.app.close().await;
+        self.keeper.close().await;
         self.owner.close().await;
     }
 }
 
-async fn become_app(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection
-        .execute("set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'")
-        .await?;
+async fn become_role(
+    connection: &mut PgConnection,
+    timeouts: &'static str,
+    role: &'static str,
+) -> Result<(), sqlx::Error> {
+    connection.execute(timeouts).await?;
     // In a transaction of its own, so that a refusal leaves the connection usable. The role is missing before the
     // first migration and where the operator's role may not make it.
     let mut attempt = connection.begin().await?;
-    match attempt.execute("set role edgetrail_app").await {
+    match attempt.execute(role).await {
         Ok(_) => attempt.commit().await,
         Err(sqlx::Error::Database(_)) => attempt.rollback().await,
         Err(error) => Err(error),

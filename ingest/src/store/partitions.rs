@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use super::{Doing as _, Store, StoreError};
 
@@ -22,15 +22,7 @@ pub async fn ensure(store: &Store, now: DateTime<Utc>) -> Result<DateTime<Utc>, 
     let doing = "making partitions";
     let mut transaction = store.owner_pool().begin().await.doing(doing)?;
     sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(&mut *transaction).await.doing(doing)?;
-    let names = sqlx::query_scalar!(
-        r#"select c.relname as "name!" from pg_inherits i
-           join pg_class c on c.oid = i.inhrelid
-           where i.inhparent = 'events'::regclass"#
-    )
-    .fetch_all(&mut *transaction)
-    .await
-    .doing(doing)?;
-    let mut months: BTreeSet<NaiveDate> = names.iter().filter_map(|name| month_of(name)).collect();
+    let mut months = months(&mut transaction).await?;
     let current = now.date_naive().with_day(1).unwrap_or_default();
     for month in (0..=MONTHS_BACK + MONTHS_AHEAD)
         .filter_map(|step| (current - Months::new(MONTHS_BACK)).checked_add_months(Months::new(step)))
@@ -56,7 +48,24 @@ pub async fn ensure(store: &Store, now: DateTime<Utc>) -> Result<DateTime<Utc>, 
     Ok(oldest.and_time(chrono::NaiveTime::MIN).and_utc())
 }
 
-fn name_of(month: NaiveDate) -> String {
+/// The months there are.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn months(connection: &mut PgConnection) -> Result<BTreeSet<NaiveDate>, StoreError> {
+    let names = sqlx::query_scalar!(
+        r#"select c.relname as "name!" from pg_inherits i
+           join pg_class c on c.oid = i.inhrelid
+           where i.inhparent = 'events'::regclass"#
+    )
+    .fetch_all(connection)
+    .await
+    .doing("listing the months")?;
+    Ok(names.iter().filter_map(|name| month_of(name)).collect())
+}
+
+/// The table of a month.
+pub(super) fn name_of(month: NaiveDate) -> String {
     format!("events_{:04}_{:02}", month.year(), month.month())
 }
 

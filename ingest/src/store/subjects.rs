@@ -210,7 +210,7 @@ pub async fn annotations(
 /// # Errors
 /// If there is no connection.
 pub async fn begin_removing(store: &Store) -> Result<Transaction, StoreError> {
-    store.owner_pool().begin().await.doing("beginning a transaction")
+    store.begin_as_keeper().await
 }
 
 /// Keeps everybody else who removes values of a tenant away until the transaction ends.

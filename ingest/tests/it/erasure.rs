@@ -11,8 +11,8 @@ use ingest::privacy::certificate::Certificate;
 use ingest::store::absences;
 use serde_json::{Value, json};
 use shared::event::{
-    Action, Actor, ChangeSet, ClaimedUser, Entity, EntityType, Event, EventId, JsonText, Place, Quality,
-    Timestamp,
+    Action, Actor, ChangeSet, ClaimedUser, Entity, EntityType, Event, EventId, JsonText, Outcome, Place,
+    Quality, Timestamp,
 };
 use shared::leaf::{ENTRY_LEN, Field, FieldKind, Hash, StoredOpening, Tag, commit};
 use shared::note::{Note, VerifierKey};
@@ -55,6 +55,7 @@ fn by_alice(n: u64) -> Event {
 fn about_alice() -> Vec<Event> {
     let mut profile = by_alice(20_000);
     profile.action = Action::try_from("PROFILE_UPDATED".to_owned()).expect("an action");
+    profile.outcome = Outcome::Success;
     profile.entity = entity("user", ALICE, Some(NAME));
     profile.changes = Some(ChangeSet {
         quality: Quality::Partial,

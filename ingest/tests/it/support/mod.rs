@@ -4,7 +4,7 @@ mod http;
 mod producer;
 
 pub(crate) use http::Response;
-pub(crate) use producer::{Producer, Sealed, counts, sample, unmapped};
+pub(crate) use producer::{Producer, Sealed, counts, sample, sample_at, unmapped};
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use ingest::config::{Config, Environment};
 use ingest::serve::Backend;
 use ingest::store::{Store, api_keys, signing_keys};
 use shared::batch::CONTENT_TYPE;
-use shared::event::TenantId;
+use shared::event::{TenantId, Timestamp};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) store: Store,
     pub(crate) recorder: ingest::own::Recorder,
+    pub(crate) retention: ingest::retention::Retention,
     pub(crate) postgres: u32,
     pub(crate) database: PgConnectOptions,
     viewer: String,
@@ -32,6 +33,31 @@ pub(crate) struct Server {
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
     dir: tempfile::TempDir,
+}
+
+/// A clock that a test sets.
+#[derive(Clone)]
+pub(crate) struct Dial(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Dial {
+    pub(crate) fn new(at: chrono::DateTime<chrono::Utc>) -> Self {
+        let dial = Self(std::sync::Arc::default());
+        dial.turn(at);
+        dial
+    }
+
+    pub(crate) fn turn(&self, at: chrono::DateTime<chrono::Utc>) {
+        let millis = Timestamp::from(at).millis();
+        self.0.store(millis, std::sync::atomic::Ordering::Release);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let dial = self.clone();
+        Clock::from_fn(move || {
+            let millis = dial.0.load(std::sync::atomic::Ordering::Acquire);
+            Timestamp::try_from(millis).expect("a time")
+        })
+    }
 }
 
 pub(crate) fn tenant(slug: &str) -> TenantId {
@@ -57,14 +83,22 @@ impl Server {
         let dir = tempfile::tempdir_in("/tmp").expect("a directory");
         // PostgreSQL runs as another user where tests run as root.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
-        Self::inside(dir, toml, variables).await
+        Self::inside(dir, toml, variables, Clock::system()).await
+    }
+
+    /// A backend at the time that a dial shows. Nothing goes by itself.
+    pub(crate) async fn at(dial: &Dial) -> Self {
+        let dir = tempfile::tempdir_in("/tmp").expect("a directory");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        let variables = [("EDGETRAIL__LOG__INTERVAL_MS", "20"), ("EDGETRAIL__RETENTION__AUTOMATIC", "false")];
+        Self::inside(dir, "", &variables, dial.clock()).await
     }
 
     /// Stops the backend and starts one on the same data.
     pub(crate) async fn restart(self) -> Self {
         let _ = self.stop.send(());
         self.running.await.expect("no panic");
-        Self::inside(self.dir, "", &[]).await
+        Self::inside(self.dir, "", &[], Clock::system()).await
     }
 
     /// Stops the backend, does something to the files it leaves, and starts one on them.
@@ -76,7 +110,7 @@ impl Server {
         let _ = self.stop.send(());
         self.running.await.expect("no panic");
         between(self.dir.path());
-        Self::inside(self.dir, "", variables).await
+        Self::inside(self.dir, "", variables, Clock::system()).await
     }
 
     /// Where its files are: `pg`, keys, certificates.
@@ -84,7 +118,7 @@ impl Server {
         self.dir.path()
     }
 
-    async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
+    async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)], clock: Clock) -> Self {
         let data_dir: PathBuf = dir.path().join("pg");
         let file = dir.path().join("edgetrail.toml");
         std::fs::write(&file, toml).expect("written");
@@ -95,10 +129,11 @@ impl Server {
         all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let environment = Environment { variables: all };
         let config = Config::load(Some(&file), &environment).expect("valid");
-        let backend = Backend::start(config, Clock::system()).await.expect("started");
+        let backend = Backend::start(config, clock).await.expect("started");
         let address = backend.address.to_string();
         let store = backend.database.store.clone();
         let recorder = backend.recorder();
+        let retention = backend.retention();
         let embedded = backend.database.embedded.as_ref().expect("a private server");
         let postgres = embedded.pid().expect("our own");
         let database = embedded.connect_options();
@@ -108,7 +143,7 @@ impl Server {
         }));
         let viewer = new_key(&store, "demo", Role::Viewer).await;
         let admin = new_key(&store, "demo", Role::Admin).await;
-        Self { address, store, recorder, postgres, database, viewer, admin, stop, running, dir }
+        Self { address, store, recorder, retention, postgres, database, viewer, admin, stop, running, dir }
     }
 
     /// Stops the backend as a signal would.

@@ -133,6 +133,14 @@ pub(crate) fn sample(n: u64) -> Event {
     }
 }
 
+/// An event of tenant `demo` at a time, number `n`.
+pub(crate) fn sample_at(at: chrono::DateTime<chrono::Utc>, n: u64) -> Event {
+    let mut event = sample(n);
+    event.occurred_at = Timestamp::try_from(Timestamp::from(at).millis() + n).expect("a time");
+    event.id = EventId::mint(event.occurred_at, &random());
+    event
+}
+
 /// What the edge counted on a host: method, folded path, whether rules know it, requests.
 pub(crate) fn counts(n: u64, host: &str, routes: &[(&str, &str, bool, i64)], overflow: i64) -> Event {
     let mut event = sample(n);
