@@ -479,7 +479,6 @@ fn check_basis(basis: &str, who: &Who) -> Result<(), PrivacyError> {
 }
 
 fn warn(error: &PrivacyError) {
-    eprintln!("WARN {error:?}");
     tracing::warn!(%error, "erasures are not carried out, trying again");
 }
 

@@ -25,6 +25,8 @@ const FIELDS: [Tag; 9] = [
     Tag::DETAILS,
     Tag::CHANGES,
 ];
+/// What tells who acted, and from where.
+const ORIGIN: [Tag; 5] = [Tag::ACTOR, Tag::IP, Tag::USER_AGENT, Tag::SESSION, Tag::PLACE];
 /// Leaves that are looked up at a time.
 const STEP: u64 = 5_000;
 
@@ -127,7 +129,8 @@ impl Privacy {
                         losses.push(Loss {
                             leaf: (placed.batch_id, placed.position),
                             event: Some((placed.filed_at, placed.id)),
-                            by: tags.contains(&Tag::ACTOR),
+                            // Only of acts of theirs does it go where they came from.
+                            by: tags.iter().any(|tag| ORIGIN.contains(tag)),
                             tags: tags.clone(),
                         });
                     }
