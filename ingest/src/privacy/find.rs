@@ -35,13 +35,14 @@ pub(super) async fn names(
     }
     let mut found = Names::default();
     let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>();
-    // First the ids of addresses that were given, then the addresses and sessions of all ids.
+    let mut ties = Vec::new();
     if !known.is_empty() {
-        let ties = subjects::ties(store, tenant.as_str(), &[], &list(&known)).await?;
-        ids.extend(ties.into_iter().filter_map(|tie| tie.actor_id));
+        ties = subjects::ties_of_emails(store, tenant.as_str(), &list(&known)).await?;
+        ids.extend(ties.iter().filter_map(|tie| tie.actor_id.clone()));
     }
-    for tie in subjects::ties(store, tenant.as_str(), &list(&ids), &list(&known)).await? {
-        [tie.actor_email, tie.session_id].iter().flatten().for_each(|text| found.add(text));
+    ties.extend(subjects::ties_of_ids(store, tenant.as_str(), &list(&ids)).await?);
+    for tie in &ties {
+        [&tie.actor_email, &tie.session_id].into_iter().flatten().for_each(|text| found.add(text));
     }
     for opening in subjects::about(store, tenant.as_str(), &PEOPLE, &list(&ids), ABOUT).await? {
         let event = events::read(&opening).ok_or(StoreError::Damaged("event"))?;

@@ -339,11 +339,14 @@ impl Privacy {
             if !reapplied {
                 reapplied = self.reapply().await.inspect_err(|error| warn(error)).is_ok();
             }
-            if let Err(error) = self.carry_out_due().await {
-                warn(&error);
-            }
-            if let Err(error) = self.follow().await {
-                warn(&error);
+            // What a restored database does not know comes first: it may be half done.
+            if reapplied {
+                if let Err(error) = self.carry_out_due().await {
+                    warn(&error);
+                }
+                if let Err(error) = self.follow().await {
+                    warn(&error);
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(sweep) => {}

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -42,24 +43,35 @@ pub struct Tie {
     pub session_id: Option<String>,
 }
 
-/// What verified events say of the actors with these ids or (lower-case) addresses.
+/// What verified events say of the actors with these ids.
 ///
 /// What is only asserted ties nothing together: else whoever names another's address would be erased with them.
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn ties(
-    store: &Store,
-    tenant: &str,
-    ids: &[String],
-    emails: &[String],
-) -> Result<Vec<Tie>, StoreError> {
+pub async fn ties_of_ids(store: &Store, tenant: &str, ids: &[String]) -> Result<Vec<Tie>, StoreError> {
     sqlx::query_as!(
         Tie,
         "select distinct actor_id, actor_email, session_id from events
-         where tenant_id = $1 and trust = 1 and (actor_id = any($2) or lower(actor_email) = any($3))",
+         where tenant_id = $1 and actor_id = any($2) and trust = 1",
         tenant,
-        ids,
+        ids
+    )
+    .fetch_all(store.pool())
+    .await
+    .doing("reading what ties a person's names together")
+}
+
+/// The same by addresses in lower case, which are under no index.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn ties_of_emails(store: &Store, tenant: &str, emails: &[String]) -> Result<Vec<Tie>, StoreError> {
+    sqlx::query_as!(
+        Tie,
+        "select distinct actor_id, actor_email, session_id from events
+         where tenant_id = $1 and lower(actor_email) = any($2) and trust = 1",
+        tenant,
         emails
     )
     .fetch_all(store.pool())
@@ -419,19 +431,24 @@ pub async fn clear_beside(
     let mut cleared = Beside::default();
     let doing = "clearing what is kept beside events";
 
-    let states = sqlx::query!(
+    let mut states = Vec::new();
+    let mut rows = sqlx::query!(
         r#"select entity_type, entity_id, fields::text as "fields!" from entity_states where tenant_id = $1"#,
         tenant
     )
-    .fetch_all(&mut *connection)
-    .await
-    .doing(doing)?;
-    for row in states.iter().filter(|row| theirs(&[Some(&row.entity_id), Some(&row.fields)])) {
+    .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await.doing(doing)? {
+        if theirs(&[Some(&row.entity_id), Some(&row.fields)]) {
+            states.push((row.entity_type, row.entity_id));
+        }
+    }
+    drop(rows);
+    for (kind, id) in states {
         sqlx::query!(
             "delete from entity_states where tenant_id = $1 and entity_type = $2 and entity_id = $3",
             tenant,
-            row.entity_type,
-            row.entity_id
+            kind,
+            id
         )
         .execute(&mut *connection)
         .await
@@ -439,38 +456,49 @@ pub async fn clear_beside(
         cleared.entity_states += 1;
     }
 
-    let claims = sqlx::query!(
+    let mut claims = Vec::new();
+    let mut rows = sqlx::query!(
         "select event_id, n, entity_id, user_id from app_audit_rows
          where tenant_id = $1 and (entity_id is not null or user_id is not null)",
         tenant
     )
-    .fetch_all(&mut *connection)
-    .await
-    .doing(doing)?;
-    for row in claims.iter().filter(|row| theirs(&[row.entity_id.as_deref(), row.user_id.as_deref()])) {
-        sqlx::query!(r#"select erase_claim($1, $2, $3) as "done!""#, tenant, row.event_id, row.n)
+    .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await.doing(doing)? {
+        if theirs(&[row.entity_id.as_deref(), row.user_id.as_deref()]) {
+            claims.push((row.event_id, row.n));
+        }
+    }
+    drop(rows);
+    for (event, n) in claims {
+        sqlx::query!(r#"select erase_claim($1, $2, $3) as "done!""#, tenant, event, n)
             .fetch_one(&mut *connection)
             .await
             .doing(doing)?;
         cleared.claims += 1;
     }
 
-    let writes = sqlx::query!(
+    let mut writes = Vec::new();
+    let mut rows = sqlx::query!(
         "select at, seq, key, uid from witness_writes
          where tenant_id = $1 and (key is not null or uid is not null)",
         tenant
     )
-    .fetch_all(&mut *connection)
-    .await
-    .doing(doing)?;
-    for row in writes.iter().filter(|row| theirs(&[row.key.as_deref(), row.uid.as_deref()])) {
-        sqlx::query!(r#"select erase_write($1, $2, $3) as "done!""#, tenant, row.at, row.seq)
+    .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await.doing(doing)? {
+        if theirs(&[row.key.as_deref(), row.uid.as_deref()]) {
+            writes.push((row.at, row.seq));
+        }
+    }
+    drop(rows);
+    for (at, seq) in writes {
+        sqlx::query!(r#"select erase_write($1, $2, $3) as "done!""#, tenant, at, seq)
             .fetch_one(&mut *connection)
             .await
             .doing(doing)?;
         cleared.writes += 1;
     }
 
+    // A route is folded: there are as many as the application has.
     let routes = sqlx::query!(
         r#"select host as "host!", method as "method!", route as "route!" from coverage where tenant_id = $1
            union select host, method, route from unmapped_routes where tenant_id = $1"#,

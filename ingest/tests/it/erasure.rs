@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -269,6 +269,8 @@ async fn of_ten_thousand_events_nothing_is_left_and_every_leaf_still_verifies() 
     let before = check_leaves(&owner).await;
     let found: BTreeSet<_> = of_alice(&dump(&owner).await).into_iter().collect();
     assert_eq!(found.len(), 6, "the scan finds what is there: {found:?}");
+    sqlx::query("checkpoint").execute(&owner).await.expect("written");
+    assert!(in_files(&tables(&server)).contains(EMAIL), "and so does the one of the files");
     let whole = before.iter().find_map(|(opening, ..)| match StoredOpening::decode(opening) {
         Ok(StoredOpening::Whole(opening))
             if opening.field(Tag::IP).is_some_and(|ip| ip.value == ADDRESS.as_bytes()) =>
@@ -312,6 +314,9 @@ async fn of_ten_thousand_events_nothing_is_left_and_every_leaf_still_verifies() 
     let left = dump(&owner).await;
     assert!(of_alice(&left).is_empty(), "left: {:?}", of_alice(&left));
     assert!(left.contains(&hex::encode("user-1")), "others stay");
+    if let Some(dumped) = pg_dump(&server) {
+        assert!(dumped.contains(&hex::encode("user-1")) && of_alice(&dumped).is_empty(), "in a dump");
+    }
 
     let mut tried = 0;
     for (opening, ..) in after.iter().filter(|(opening, ..)| opening[0] == 2).take(3) {
@@ -349,10 +354,30 @@ async fn of_ten_thousand_events_nothing_is_left_and_every_leaf_still_verifies() 
     // On disk, dead rows go with the next rewrite; what is written ahead goes with its own retention.
     sqlx::query("vacuum full").execute(&owner).await.expect("rewritten");
     sqlx::query("checkpoint").execute(&owner).await.expect("written");
-    let base = server.files().join("pg/base");
-    let base = if base.is_dir() { base } else { server.files().join("pg/data/base") };
-    assert_eq!(in_files(&base), BTreeSet::new(), "in the files of the tables");
+    assert_eq!(in_files(&tables(&server)), BTreeSet::new(), "in the files of the tables");
     server.stop().await;
+}
+
+/// Where the private server keeps its tables.
+fn tables(server: &Server) -> PathBuf {
+    let paths = ["pg/base", "pg/data/base"].map(|path| server.files().join(path));
+    paths.into_iter().find(|path| path.is_dir()).expect("a directory of tables")
+}
+
+/// What `pg_dump` writes, where it is installed.
+fn pg_dump(server: &Server) -> Option<String> {
+    let installed = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let tool = installed.map(|version| version.path().join("bin/pg_dump")).find(|tool| tool.is_file())?;
+    let options = &server.database;
+    let dumped = std::process::Command::new(tool)
+        .arg("-h")
+        .arg(options.get_socket()?)
+        .args(["-p", &options.get_port().to_string(), "-U", options.get_username()])
+        .args(["-d", options.get_database()?])
+        .output()
+        .expect("run");
+    assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+    Some(String::from_utf8_lossy(&dumped.stdout).into_owned())
 }
 
 /// Alice's values in the files below a directory.
