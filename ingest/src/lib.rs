@@ -17,6 +17,7 @@ pub mod limits;
 pub mod own;
 pub mod policy;
 pub mod postgres;
+pub mod privacy;
 pub mod receive;
 pub mod retention;
 pub mod serve;

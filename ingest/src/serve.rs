@@ -26,6 +26,7 @@ use crate::limits::Limits;
 use crate::own::Recorder;
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
+use crate::privacy::Privacy;
 use crate::receive::Receiver;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
@@ -38,7 +39,7 @@ const PARTITION_CHECK: Duration = Duration::from_hours(24);
 const DRAIN_WITHIN: Duration = Duration::from_secs(35);
 
 /// A swap that has begun ends by then.
-const RETENTION_STOPS_WITHIN: Duration = Duration::from_secs(5);
+const REMOVAL_STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the backend does not run.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +128,7 @@ pub struct Backend {
     stored: Arc<Notify>,
     writer: JoinHandle<()>,
     witnesses: Vec<Witness>,
+    erasure_sweep: Duration,
     retention: config::Retention,
     publisher: Option<Publisher>,
     watch: Watch,
@@ -205,6 +207,14 @@ impl Backend {
         ));
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
         let watch = Watch::new(store.clone(), recorder.clone(), clock.clone(), config.integrity);
+        let privacy = Arc::new(Privacy::new(
+            store.clone(),
+            recorder.clone(),
+            clock.clone(),
+            &config.log.key_file,
+            &config.log.origin,
+            &config.privacy,
+        )?);
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
         let retention = Retention::new(store.clone(), recorder.clone(), clock.clone());
@@ -220,6 +230,7 @@ impl Backend {
             receiver,
             recorder,
             policies,
+            privacy,
             retention,
             sequencer,
             metrics,
@@ -227,6 +238,7 @@ impl Backend {
             http: config.http,
             log: config.log,
         });
+        let erasure_sweep = config.privacy.sweep;
         Ok(Self {
             address,
             database,
@@ -237,6 +249,7 @@ impl Backend {
             stored,
             writer: writing,
             witnesses,
+            erasure_sweep,
             retention: config.retention,
             publisher,
             watch,
@@ -285,6 +298,9 @@ impl Backend {
         let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
         let follow =
             Follow::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let (stop_privacy, privacy_stopped) = watch::channel(false);
+        let mut privacy =
+            tokio::spawn(Arc::clone(&self.state.privacy).run(self.erasure_sweep, privacy_stopped));
         let (stop_follow, follow_stopped) = watch::channel(false);
         let follow = tokio::spawn(follow.run(follow_stopped));
         let (stop_retention, retention_stopped) = watch::channel(false);
@@ -321,6 +337,11 @@ impl Backend {
         // What it records still goes through the writer.
         let _ = stop_policies.send(true);
         let _ = stop_correlation.send(true);
+        let _ = stop_privacy.send(true);
+        // An erasure that is cut off is begun again.
+        if tokio::time::timeout(REMOVAL_STOPS_WITHIN, &mut privacy).await.is_err() {
+            privacy.abort();
+        }
         let _ = stop_retention.send(true);
         let _ = policies.await;
         accounts.abort();
@@ -331,7 +352,7 @@ impl Backend {
         let _ = follow.await;
         // A month under way is left as it is: what was not swapped was not touched.
         if let Some(mut retention) = retention
-            && tokio::time::timeout(RETENTION_STOPS_WITHIN, &mut retention).await.is_err()
+            && tokio::time::timeout(REMOVAL_STOPS_WITHIN, &mut retention).await.is_err()
         {
             retention.abort();
         }

@@ -3,6 +3,7 @@
 mod batches;
 mod coverage;
 mod echoes;
+mod erasures;
 mod events;
 mod health;
 mod holds;
@@ -20,6 +21,7 @@ mod reconciliation;
 mod retention;
 mod router;
 mod streams;
+mod subjects;
 mod writes;
 
 pub use problem::Answer;
@@ -34,6 +36,7 @@ use crate::config::{Http, Log};
 use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
 use crate::policy::Policies;
+use crate::privacy::Privacy;
 use crate::receive::Receiver;
 use crate::retention::Retention;
 use crate::store::Store;
@@ -49,6 +52,8 @@ pub struct State {
     pub recorder: Recorder,
     /// The tenants' rule packs.
     pub policies: Arc<Policies>,
+    /// People's data.
+    pub privacy: Arc<Privacy>,
     /// What goes when.
     pub retention: Retention,
     /// For its health.

@@ -14,8 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, echoes, events, health, holds, inbox, integrity, intents, log,
-    openings, policy, proof, quarantine, reconciliation, retention, streams, writes,
+    Answer, Shared, State, batches, coverage, echoes, erasures, events, health, holds, inbox, integrity,
+    intents, log, openings, policy, proof, quarantine, reconciliation, retention, streams, subjects, writes,
 };
 
 /// The routes over a state.
@@ -48,6 +48,13 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/intents", get(intents::list))
         .route("/v1/reconciliation", get(reconciliation::read))
         .route("/v1/echoes", get(echoes::list))
+        .route("/v1/subjects/{id}/export", post(subjects::export))
+        .route("/v1/subjects/{id}/erase", post(subjects::erase))
+        .route("/v1/erasures", get(erasures::list))
+        .route("/v1/erasures/{id}", get(erasures::read))
+        .route("/v1/erasures/{id}/approve", post(erasures::approve))
+        .route("/v1/erasures/{id}/cancel", post(erasures::cancel))
+        .route("/v1/erasures/{id}/certificate", get(erasures::certificate))
         .route("/v1/retention", get(retention::read))
         .route("/v1/retention/preview", get(retention::preview))
         .route("/v1/retention/periods", post(retention::propose))

@@ -66,12 +66,25 @@ pub struct Config {
     pub policy_keys: Vec<Signer>,
     /// Databases that report their writes.
     pub witnesses: Vec<Witness>,
+    /// People's data.
+    pub privacy: Privacy,
     /// What goes when its time is over.
     pub retention: Retention,
     /// What a log's head needs before it is served.
     pub publication: Publication,
     /// When logs are verified.
     pub integrity: Integrity,
+}
+
+/// Section `privacy`.
+#[derive(Debug, Clone)]
+pub struct Privacy {
+    /// How long an approved erasure can still be cancelled.
+    pub cool_off: Duration,
+    /// Where certificates of erasures are kept, outside the database.
+    pub certificates: PathBuf,
+    /// How often what is due, or arrived late, is looked for.
+    pub sweep: Duration,
 }
 
 /// An entry of `witness`: a database in which `ingest/witness/install.sql` was run.
@@ -338,6 +351,11 @@ impl Config {
             intent_after: milliseconds(&mut keys, "accounting.intent_after_ms", 600_000)?,
             sweep: milliseconds(&mut keys, "accounting.sweep_ms", 15_000)?,
         };
+        let privacy = Privacy {
+            cool_off: milliseconds(&mut keys, "privacy.cool_off_ms", 86_400_000)?,
+            certificates: keys.or("privacy.certificates", log.key_file.with_file_name("erasures"))?,
+            sweep: milliseconds(&mut keys, "privacy.sweep_ms", 10_000)?,
+        };
         let retention = Retention {
             automatic: keys.or("retention.automatic", true)?,
             interval: milliseconds(&mut keys, "retention.interval_ms", 3_600_000)?,
@@ -369,6 +387,7 @@ impl Config {
             policy,
             policy_keys,
             witnesses,
+            privacy,
             retention,
             publication,
             integrity,

@@ -91,7 +91,23 @@ pub async fn leaves_of(
     tenant: &str,
     events: &[(i64, i16)],
 ) -> Result<Vec<([u8; 16], u64)>, StoreError> {
-    let mut batches: Vec<i64> = events.iter().map(|(batch, _)| *batch).collect();
+    let starts = starts_of(connection, tenant, events.iter().map(|(batch, _)| *batch).collect()).await?;
+    let leaf = |(batch, position): &(i64, i16)| {
+        let (log, first) = starts.get(batch)?;
+        Some((*log, first + u64::try_from(*position).ok()?))
+    };
+    Ok(events.iter().filter_map(leaf).collect())
+}
+
+/// The leaf (log, index) of the first event of each batch that is sequenced.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn starts_of(
+    connection: &mut PgConnection,
+    tenant: &str,
+    mut batches: Vec<i64>,
+) -> Result<HashMap<i64, ([u8; 16], u64)>, StoreError> {
     batches.sort_unstable();
     batches.dedup();
     let rounds = sqlx::query!(
@@ -110,9 +126,5 @@ pub async fn leaves_of(
         let first = u64::try_from(round.first_index).map_err(|_| StoreError::Damaged("place in a log"))?;
         starts.insert(round.batch_id, (log, first));
     }
-    let leaf = |(batch, position): &(i64, i16)| {
-        let (log, first) = starts.get(batch)?;
-        Some((*log, first + u64::try_from(*position).ok()?))
-    };
-    Ok(events.iter().filter_map(leaf).collect())
+    Ok(starts)
 }

@@ -11,6 +11,7 @@ pub mod batches;
 pub mod coverage;
 pub mod cursors;
 pub mod entity_states;
+pub mod erasures;
 pub mod events;
 pub mod holds;
 pub mod integrity;
@@ -28,6 +29,7 @@ pub mod runs;
 pub mod search;
 pub mod signing_keys;
 pub mod streams;
+pub mod subjects;
 pub mod swap;
 pub mod writes;
 
@@ -253,4 +255,9 @@ async fn become_role(
 /// Commits, with words.
 pub(crate) async fn commit(transaction: Transaction) -> Result<(), StoreError> {
     transaction.commit().await.doing("committing")
+}
+
+/// Takes a transaction back, at once.
+pub(crate) async fn roll_back(transaction: Transaction) -> Result<(), StoreError> {
+    transaction.rollback().await.doing("taking a transaction back")
 }

@@ -249,3 +249,28 @@ proptest! {
         }
     }
 }
+
+/// A quarter of an hour on one core: `cargo test --release -p shared --test it -- --ignored every_address`.
+#[test]
+#[ignore = "tries all of 2^32 addresses"]
+fn every_address_is_tried_against_an_erased_one_and_none_fits() {
+    let field = |tag, value: &[u8]| Field { tag, kind: FieldKind::Text, value: value.to_vec() };
+    let fields =
+        vec![field(Tag::IP, b"198.51.100.77"), field(Tag::SESSION, b"s"), field(Tag::STRUCTURE, b"x")];
+    let whole = StoredOpening::Whole(Opening::new(Seed([0x5a; 32]), fields));
+    let left = whole.erase(&[Tag::IP]).expect("there is one").encode();
+    // 0x02, count, then the structure with its salt, then the erased address.
+    let salt: [u8; 16] = left[5..21].try_into().expect("a salt");
+    let at = 2 + 3 + 16 + 4 + 1;
+    assert_eq!(left[at..at + 3], [0x80, 0x04, 0], "the erased address");
+    let commitment: [u8; 32] = left[at + 3..at + 35].try_into().expect("a commitment");
+    let fits = |address: u32, salt: &[u8; 16]| {
+        let address = std::net::Ipv4Addr::from(address).to_string();
+        commit(salt, &field(Tag::IP, address.as_bytes())) == commitment
+    };
+    let known = u32::from_be_bytes([198, 51, 100, 77]);
+    assert!(fits(known, &shared::leaf::Salts::of(&Seed([0x5a; 32])).salt(Tag::IP)), "with its salt it would");
+    for address in 0..=u32::MAX {
+        assert!(!fits(address, &salt) && !fits(address, &[0; 16]), "{address}");
+    }
+}

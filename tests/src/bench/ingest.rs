@@ -43,7 +43,7 @@ pub(super) const CONNECTIONS: usize = 4;
 const BATCHES_PER_REQUEST: usize = 10;
 pub(super) const EVENTS_PER_REQUEST: usize = BATCHES_PER_REQUEST * MAX_EVENTS_PER_BATCH;
 const ROWS_PER_COPY: usize = 10_000;
-const TENANT: &str = "demo";
+pub(super) const TENANT: &str = "demo";
 /// The settings that `edgetrail` gives to a month.
 const TABLE_SETTINGS: &str = "autovacuum_vacuum_insert_scale_factor = 0.02";
 

@@ -14,7 +14,7 @@ use shared::leaf::{Seed, StoredOpening, Tag};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-use super::ingest::{self, Producer, failed, optimised};
+use super::ingest::{self, Producer, TENANT, failed, optimised};
 use super::report::median;
 use super::{BenchError, Extent, Report};
 use crate::keys::random;

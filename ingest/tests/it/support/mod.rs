@@ -104,6 +104,18 @@ impl Server {
         Self::inside(self.dir, "", &[]).await
     }
 
+    /// Stops the backend, does something to the files it leaves, and starts one on them.
+    pub(crate) async fn restart_after(
+        self,
+        variables: &[(&str, &str)],
+        between: impl FnOnce(&std::path::Path),
+    ) -> Self {
+        let _ = self.stop.send(());
+        self.running.await.expect("no panic");
+        between(self.dir.path());
+        Self::inside(self.dir, "", variables).await
+    }
+
     /// Stops the backend and gives the directory with its data.
     pub(crate) async fn halt(self) -> tempfile::TempDir {
         let _ = self.stop.send(());

@@ -1,0 +1,260 @@
+//! A person's data as they get it: every event that is theirs, by the same look that erasure takes, each with the bytes that
+//! were committed to and the proof that they are in the log; in the memory of one page, however many there are.
+//!
+//! Where somebody else acted on the person, that somebody's own fields (who, from where) are withheld. The bytes that are
+//! handed out hold their commitments instead, so the proof holds all the same.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use shared::event::{Actor, Entity, EntityType, RetentionClass, Severity, TenantId, Trust};
+use shared::leaf::{self, StoredOpening};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::find::{Extent, Found, Pages, open};
+use super::person::{Who, judge, of_the_other};
+use super::proof::Prover;
+use super::{Privacy, PrivacyError, find};
+use crate::ledger::key;
+use crate::own::OwnEvent;
+use crate::policy::Admin;
+use crate::store::events::StoredEvent;
+use crate::store::subjects::PlacedEvent;
+use crate::store::{self, absences, log};
+use crate::view::{field, time, view};
+
+/// Pieces on their way to a slow reader.
+const AHEAD: usize = 4;
+
+/// How an export is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A line for each event, between one that opens and one that sums up.
+    Ndjson,
+    /// One document.
+    Json,
+}
+
+impl Format {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// A piece of an export; an error cuts it off, so that half of one is never taken for the whole.
+pub type Piece = Result<String, std::io::Error>;
+
+/// What an export goes through.
+struct Writer {
+    format: Format,
+    out: mpsc::Sender<Piece>,
+    events: u64,
+    proven: u64,
+    first: Option<String>,
+    last: Option<String>,
+}
+
+impl Privacy {
+    /// Begins an export and gives its pieces. That it was made is an event, recorded before the first of them.
+    ///
+    /// # Errors
+    /// [`PrivacyError`]; of an unknown subject nothing is recorded.
+    pub async fn export(
+        self: std::sync::Arc<Self>,
+        admin: Admin<'_>,
+        subject: &str,
+        emails: &[String],
+        format: Format,
+    ) -> Result<mpsc::Receiver<Piece>, PrivacyError> {
+        let tenant = admin.tenant.clone();
+        let names = self.names(&tenant, subject, emails).await?;
+        let known: Vec<String> = names.iter().map(str::to_owned).collect();
+        let who = Who::Named(names);
+        let until = std::time::Instant::now() + super::LOOK_FOR;
+        let found = find::search(&self.store, &tenant, &who, &[], Extent::First(until)).await?;
+        if found.complete && found.losses.is_empty() {
+            return Err(PrivacyError::Unknown);
+        }
+        self.tell_export(admin, subject, format).await?;
+        let head = json!({
+            "tenant": tenant,
+            "subject": subject,
+            "known_by": known,
+            "made_at": time(self.clock.now().to_utc()),
+            "logs": self.logs(&tenant).await?,
+        });
+        let (out, pieces) = mpsc::channel(AHEAD);
+        let privacy = std::sync::Arc::clone(&self);
+        tokio::spawn(async move {
+            let writer = Writer { format, out: out.clone(), events: 0, proven: 0, first: None, last: None };
+            if let Err(error) = privacy.write(&tenant, &who, head, writer).await {
+                tracing::warn!(%error, "an export was cut off");
+                // Whoever reads may be gone.
+                let _ = out.send(Err(std::io::Error::other("the export was cut off"))).await;
+            }
+        });
+        Ok(pieces)
+    }
+
+    async fn tell_export(&self, admin: Admin<'_>, subject: &str, format: Format) -> Result<(), PrivacyError> {
+        let now = self.clock.now();
+        let event = OwnEvent::new(admin.tenant, "SUBJECT_EXPORTED", "ingest/privacy", now, "user", subject);
+        let event = OwnEvent {
+            severity: Severity::Critical,
+            class: RetentionClass::Critical,
+            trust: Trust::Verified,
+            actor: Some(Actor { id: admin.key.to_owned(), ..Actor::default() }),
+            entity: Some(Entity {
+                kind: EntityType::try_from("user".to_owned()).expect("a type's shape"),
+                id: Some(subject.to_owned()),
+                name: None,
+            }),
+            details: Some(json!({"format": format.word()})),
+            ..event
+        };
+        self.recorder.record(vec![event]).await?;
+        Ok(())
+    }
+
+    async fn logs(&self, tenant: &TenantId) -> Result<Vec<Value>, PrivacyError> {
+        let logs = log::list(&self.store, Some(tenant.as_str())).await?;
+        let described = logs.iter().map(|log| {
+            json!({
+                "log_id": log.log_id,
+                "origin": log.origin,
+                "verifier_key": key::verifier(&log.origin, &log.public_key).map(|key| key.to_string()),
+            })
+        });
+        Ok(described.collect())
+    }
+
+    async fn write(
+        &self,
+        tenant: &TenantId,
+        who: &Who,
+        head: Value,
+        mut writer: Writer,
+    ) -> Result<(), PrivacyError> {
+        if !writer.open(&head).await {
+            return Ok(());
+        }
+        let mut sums = Found::default();
+        let mut prover = Prover::new(self.store.clone());
+        let mut pages = Pages::new(&self.store, tenant);
+        loop {
+            let page = pages.next().await?;
+            if page.is_empty() {
+                break;
+            }
+            let mut theirs = Vec::new();
+            for placed in page {
+                let (opening, event) = open(&placed.opening)?;
+                if let Some(finding) = judge(&event, who) {
+                    sums.add(&placed, &finding);
+                    theirs.push((placed, opening, event, finding));
+                }
+            }
+            // Only the counts are wanted, not a list that grows.
+            sums.losses.clear();
+            sums.spreads.clear();
+            let mut transaction = self.store.begin().await?;
+            let batches = theirs.iter().map(|(placed, ..)| placed.batch_id).collect();
+            let starts = absences::starts_of(&mut transaction, tenant.as_str(), batches).await?;
+            store::commit(transaction).await?;
+            for (placed, opening, event, finding) in theirs {
+                let withheld: Vec<_> = of_the_other(&finding)
+                    .into_iter()
+                    .filter(|tag| opening.fields().iter().any(|field| field.tag == *tag))
+                    .collect();
+                let shown = match opening.erase(&withheld) {
+                    Some(remnant) => StoredOpening::Remnant(remnant),
+                    None => opening.clone(),
+                };
+                let mut line = view(&stored(&placed, &shown))?;
+                line["erased"] = opening.erased().into_iter().map(field).collect();
+                line["withheld"] = withheld.into_iter().map(field).collect();
+                line["as"] = Value::from(finding.relation.word());
+                let received = u64::try_from(placed.received_at.timestamp_millis()).unwrap_or(0);
+                line["entry"] =
+                    Value::from(BASE64.encode(leaf::entry(event.class, received, &shown.digest())));
+                line["opening"] = Value::from(BASE64.encode(shown.encode()));
+                if let Some((log, first)) = starts.get(&placed.batch_id) {
+                    let (log, index) =
+                        (hex::encode(log), first + u64::try_from(placed.position).unwrap_or(0));
+                    let proof = prover.prove(&log, index).await?;
+                    writer.proven += u64::from(proof.is_some());
+                    line["leaf"] = json!({"log_id": log, "index": index});
+                    line["proof"] = proof.into();
+                }
+                if !writer.event(&line, placed.occurred_at).await {
+                    return Ok(());
+                }
+            }
+        }
+        writer.close(&sums).await;
+        Ok(())
+    }
+}
+
+fn stored(placed: &PlacedEvent, shown: &StoredOpening) -> StoredEvent {
+    let id: Uuid = placed.id;
+    StoredEvent {
+        id,
+        filed_at: placed.filed_at,
+        received_at: placed.received_at,
+        opening: shown.encode(),
+        pseudonym: placed.pseudonym.clone(),
+    }
+}
+
+impl Writer {
+    /// False if nobody reads any more.
+    async fn put(&self, text: String) -> bool {
+        self.out.send(Ok(text)).await.is_ok()
+    }
+
+    async fn open(&self, head: &Value) -> bool {
+        match self.format {
+            Format::Ndjson => self.put(format!("{}\n", json!({"export": head}))).await,
+            Format::Json => self.put(format!("{{\"export\":{head},\n\"events\":[")).await,
+        }
+    }
+
+    async fn event(&mut self, line: &Value, at: chrono::DateTime<chrono::Utc>) -> bool {
+        self.events += 1;
+        let at = time(at);
+        if self.first.as_ref().is_none_or(|first| at < *first) {
+            self.first = Some(at.clone());
+        }
+        if self.last.as_ref().is_none_or(|last| at > *last) {
+            self.last = Some(at);
+        }
+        let text = match self.format {
+            Format::Ndjson => format!("{line}\n"),
+            Format::Json if self.events == 1 => format!("\n{line}"),
+            Format::Json => format!(",\n{line}"),
+        };
+        self.put(text).await
+    }
+
+    async fn close(&self, sums: &Found) {
+        let summary = json!({
+            "events": self.events,
+            "proven": self.proven,
+            "as": sums.relations,
+            "fields": sums.fields,
+            "first": self.first,
+            "last": self.last,
+        });
+        let text = match self.format {
+            Format::Ndjson => format!("{}\n", json!({"summary": summary})),
+            Format::Json => format!("],\n\"summary\":{summary}}}\n"),
+        };
+        self.put(text).await;
+    }
+}

@@ -1,0 +1,113 @@
+//! Proofs of many events of one export: all against the head that was newest when the export first met the log, from tiles
+//! that are read once and kept while their neighbours need them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use shared::leaf::Hash;
+use shared::tree::{TILE_WIDTH, TileRef, inclusion_proof, node_hash};
+
+use crate::ledger::tiles;
+use crate::store::{Store, StoreError, log};
+
+/// 8 KiB each.
+const KEEP_TILES: usize = 128;
+
+/// A log's signed head.
+#[derive(Debug, Clone)]
+struct Head {
+    size: u64,
+    note: String,
+}
+
+/// Makes proofs.
+#[derive(Debug)]
+pub(super) struct Prover {
+    store: Store,
+    heads: HashMap<String, Option<Head>>,
+    tiles: HashMap<(String, u8, u64), Vec<Hash>>,
+}
+
+impl Prover {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, heads: HashMap::new(), tiles: HashMap::new() }
+    }
+
+    /// The proof of a leaf as a c2sp.org/tlog-proof; none if no head covers it yet.
+    pub(super) async fn prove(&mut self, log_id: &str, index: u64) -> Result<Option<String>, StoreError> {
+        if !self.heads.contains_key(log_id) {
+            let newest = log::published(&self.store, log_id).await?;
+            let head =
+                newest.map(|(_, row)| Head { size: u64::try_from(row.size).unwrap_or(0), note: row.note });
+            self.heads.insert(log_id.to_owned(), head);
+        }
+        let Some(head) = self.heads.get(log_id).cloned().flatten() else { return Ok(None) };
+        let mut wanted = Vec::new();
+        let asked = inclusion_proof(index, head.size, &mut |first, len| {
+            wanted.push((first, len));
+            [0; 32]
+        });
+        if asked.is_err() {
+            return Ok(None);
+        }
+        let mut hashes = HashMap::with_capacity(wanted.len());
+        for (first, len) in wanted {
+            hashes.insert((first, len), self.subtree(log_id, head.size, first, len).await?);
+        }
+        let proof = inclusion_proof(index, head.size, &mut |first, len| {
+            hashes.get(&(first, len)).copied().unwrap_or_default()
+        })
+        .map_err(|_| StoreError::Damaged("size of a log"))?;
+        let mut text = format!("c2sp.org/tlog-proof@v1\nindex {index}\n");
+        for hash in proof {
+            let _ = writeln!(text, "{}", BASE64.encode(hash));
+        }
+        let _ = write!(text, "\n{}", head.note);
+        Ok(Some(text))
+    }
+
+    /// The root over `len` leaves from `first`: of whole subtrees, each half as large as the one before or smaller.
+    async fn subtree(&mut self, log_id: &str, size: u64, first: u64, len: u64) -> Result<Hash, StoreError> {
+        let (mut first, mut rest) = (first, len);
+        let mut parts = Vec::new();
+        while rest > 0 {
+            let part = 1 << (63 - rest.leading_zeros());
+            parts.push(self.node(log_id, size, first, part).await?);
+            first += part;
+            rest -= part;
+        }
+        let mut root = parts.pop().ok_or(StoreError::Damaged("tree"))?;
+        while let Some(left) = parts.pop() {
+            root = node_hash(&left, &root);
+        }
+        Ok(root)
+    }
+
+    /// The root over `len` leaves, a power of two, from a multiple of it.
+    async fn node(&mut self, log_id: &str, size: u64, first: u64, len: u64) -> Result<Hash, StoreError> {
+        let height = len.trailing_zeros();
+        let level = u8::try_from(height / 8).map_err(|_| StoreError::Damaged("tree"))?;
+        let at = first >> (8 * u32::from(level));
+        let index = at / TILE_WIDTH;
+        let key = (log_id.to_owned(), level, index);
+        if !self.tiles.contains_key(&key) {
+            let mut tile = TileRef { level: Some(level), index, width: 1 };
+            tile.width = tile.width_at(size);
+            let bytes = tiles::read(&self.store, log_id, tile, size).await?;
+            let bytes = bytes.ok_or(StoreError::Damaged("tile"))?;
+            if self.tiles.len() >= KEEP_TILES {
+                self.tiles.clear();
+            }
+            self.tiles.insert(key.clone(), bytes.as_chunks::<32>().0.to_vec());
+        }
+        let start = usize::try_from(at % TILE_WIDTH).unwrap_or(usize::MAX);
+        let hashes = self.tiles.get(&key).and_then(|tile| tile.get(start..start + (1 << (height % 8))));
+        let mut hashes = hashes.ok_or(StoreError::Damaged("tile"))?.to_vec();
+        while hashes.len() > 1 {
+            hashes = hashes.chunks_exact(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
+        }
+        hashes.first().copied().ok_or(StoreError::Damaged("tile"))
+    }
+}
