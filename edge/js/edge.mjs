@@ -2,7 +2,7 @@
 // Whatever must survive a reset of the core (streams, unsent batches, caches) lives in these modules.
 import { configured, core, failed, sleep, takeResets, within } from "./core.mjs";
 import { deliver } from "./delivery.mjs";
-import { coalesced } from "./floods.mjs";
+import { counted, told } from "./floods.mjs";
 import { refresh } from "./policy.mjs";
 import { verify } from "./tokens.mjs";
 
@@ -139,10 +139,10 @@ async function capture(request, env, seen, response, copies) {
   const { mount, plan } = seen;
   const responseLines = response ? lines(response.headers, mount.response_headers) : "";
   const limit = deadline();
-  const events = plan.stream && response?.headers.get("content-type")?.startsWith("text/event-stream");
+  const streamed = plan.stream && response?.headers.get("content-type")?.startsWith("text/event-stream");
   const [asked, answered] = await Promise.all([
     copies.early ?? read(copies.request, plan.request, limit),
-    events ? scan(copies.response, limit) : read(copies.response, plan.response, limit),
+    streamed ? scan(copies.response, limit) : read(copies.response, plan.response, limit),
   ]);
   limit.end();
   const look = (step) => {
@@ -156,15 +156,22 @@ async function capture(request, env, seen, response, copies) {
   };
   // If the core stops over an exchange, it is reset, and an event without its contents stands in for the one lost.
   const fallback = () => look((facts) => facts.fallback(plan.path));
-  let drafted = attempt(
-    () => look((facts) => facts.inspect(asked.bytes, asked.cut, answered.bytes, answered.cut)),
-    fallback,
-  );
+  const inspect = () =>
+    attempt(
+      () => look((facts) => facts.inspect(asked.bytes, asked.cut, answered.bytes, answered.cut)),
+      fallback,
+    );
+  const drafted = inspect();
   if (!drafted) return;
-  const series = drafted[2];
-  if (series) drafted = await attempt(() => coalesced(series, drafted), () => drafted);
-  if (!drafted) return;
-  await send(mount, env, drafted, () => fallback()[0]);
+  const name = drafted.series();
+  const series = name && counted(name, drafted.claimed());
+  if (series?.holder === false) {
+    drafted.free();
+    return;
+  }
+  const events = await built(mount, env, drafted, inspect, fallback);
+  if (series) events[0] = await told(series, events[0]);
+  await Promise.all(events.map((event) => deliver(event, mount.tenant, env)));
 }
 
 function factsOf(request, { mount, url, arrived }) {
@@ -172,19 +179,23 @@ function factsOf(request, { mount, url, arrived }) {
   return new core.Seen(mount.index, request.method, url.pathname, url.search, asked, cf(request), arrived);
 }
 
-/** Verifies and builds a drafted event; `instead` gives a draft for one that cannot be built. */
-async function built(mount, env, [draft, checks], instead) {
-  const judged = await Promise.all(JSON.parse(checks).map((check) => verify(check, mount, env)));
+/**
+ * Verifies and builds a drafted event. Where the core was reset in between, the draft went with it: then `again` gives the
+ * same once more. `instead` gives one for an event that cannot be built.
+ */
+async function built(mount, env, drafted, again, instead) {
+  const checks = drafted.checks();
+  let judged = "";
+  if (checks) judged = (await Promise.all(JSON.parse(checks).map((check) => verify(check, mount, env)))).join();
   const random = crypto.getRandomValues(new Uint8Array(84));
-  return attempt(
-    () => core.build(mount.index, draft, JSON.stringify(judged), random),
-    () => core.build(mount.index, instead(), "[]", random),
-  );
-}
-
-async function send(mount, env, drafted, instead) {
-  const events = await built(mount, env, drafted, instead);
-  await Promise.all(events.map((event) => deliver(event, mount.tenant, env)));
+  const build = (draft, verdicts) => draft.build(mount.index, verdicts, random);
+  try {
+    return build(drafted, judged);
+  } catch (error) {
+    failed(error);
+    const gone = !(error instanceof WebAssembly.RuntimeError);
+    return attempt(() => (gone ? build(again(), judged) : build(instead(), "")), () => build(instead(), ""));
+  }
 }
 
 /** Reads the old side of a change, if that takes no longer than it may; null otherwise, and the request goes on. */
@@ -219,17 +230,21 @@ async function oldSide(request, { mount, url, arrived }) {
 async function intended(request, env, seen) {
   const { mount, plan } = seen;
   const intent = { id: "unrecorded", durable: false, closed: plan.fail === "closed" };
+  const draft = () => {
+    const facts = factsOf(request, seen);
+    const drafted = facts.intent();
+    facts.free();
+    return drafted;
+  };
   const recorded = async (drafted) => {
-    const [event] = await built(mount, env, drafted, () => drafted[0]);
+    const [event] = await built(mount, env, drafted, draft, draft);
     intent.id = core.event_id(event);
     return deliver(event, mount.tenant, env, { urgent: true, within: INTENT_MS });
   };
   try {
-    const facts = factsOf(request, seen);
-    const drafted = facts.intent();
-    facts.free();
+    const drafted = draft();
     if (!drafted) return null;
-    intent.closed = drafted[2] === "closed";
+    intent.closed = drafted.closed();
     intent.durable = await within(INTENT_MS, recorded(drafted), "the intent was not recorded in time");
   } catch (error) {
     failed(error);
@@ -246,7 +261,10 @@ function recordTraffic(env, ctx, now) {
     const resets = takeResets();
     for (const mount of configured(env).mounts.values()) {
       const records = attempt(() => core.traffic(mount.index, Date.now(), resets), () => []);
-      await Promise.all(records.map((draft) => send(mount, env, [draft, "[]"], () => draft)));
+      // All at once, without a pause in which the core could be reset: its counts would go with it.
+      const random = () => crypto.getRandomValues(new Uint8Array(84));
+      const events = records.flatMap((draft) => draft.build(mount.index, "", random()));
+      await Promise.all(events.map((event) => deliver(event, mount.tenant, env)));
     }
   };
   ctx.waitUntil(record().catch(failed));

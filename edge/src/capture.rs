@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use js_sys::{Array, Uint8Array};
 use serde_json::Value;
-use shared::capture::{self, Body, Draft, Exchange, Headers, Intent};
+use shared::capture::{self, Body, Coalesced, Draft, Exchange, Headers, Intent};
 use shared::event::{Event, Timestamp};
 use shared::identity::{self, Algorithm, Verdict};
 use shared::leaf::{self, Seed};
@@ -84,10 +84,10 @@ pub fn look(mount: usize, method: &str, path: &str, query: &str, arrived: f64) -
 
 /// The drafts that record the requests of a mount since the last call.
 #[wasm_bindgen]
-pub fn traffic(mount: usize, now: f64, resets: u32) -> Vec<String> {
+pub fn traffic(mount: usize, now: f64, resets: u32) -> Vec<Drafted> {
     with_mount(mount, |compiled| {
         let drafts = compiled.traffic.borrow_mut().drain(&compiled.mount, timestamp(now), resets);
-        Some(drafts.iter().map(as_text).collect())
+        Some(drafts.into_iter().map(Drafted::of).collect())
     })
     .unwrap_or_default()
 }
@@ -111,11 +111,13 @@ pub fn pre_read(
     })
 }
 
-/// Two drafts of one series as one.
+/// A built event as that of all exchanges which it stands for: `counted` is a [`Coalesced`] as JSON, `random` the 32 bytes
+/// of a new seed.
 #[wasm_bindgen]
-pub fn coalesce(draft: &str, newer: &str) -> Option<String> {
-    let draft: Draft = serde_json::from_str(draft).ok()?;
-    Some(as_text(&draft.coalesce(serde_json::from_str(newer).ok()?)))
+pub fn coalesce(event: &[u8], counted: &str, random: &[u8]) -> Option<Uint8Array> {
+    let counted: Coalesced = serde_json::from_str(counted).ok()?;
+    let event = Event::from_opening(&leaf::Opening::decode(event.get(32..)?).ok()?).ok()?;
+    Some(encoded(&counted.told_by(event), Seed(random.try_into().ok()?)))
 }
 
 /// The id of a built event.
@@ -217,18 +219,15 @@ impl Seen {
         self.intent = Some((id, durable));
     }
 
-    /// `[draft, checks]` of the record that the act is intended, and `closed` if the request may not pass without it;
-    /// undefined if no rule asks for one.
-    pub fn intent(&self) -> Option<Vec<String>> {
+    /// The record that the act is intended; undefined if no rule asks for one.
+    pub fn intent(&self) -> Option<Drafted> {
         let (draft, closed) = with_mount(self.mount, |compiled| {
             let exchange = self.exchange(compiled, Body::default(), Body::default());
             let routed = compiled.router.route(&self.method, &self.path, &self.query)?;
             let closed = routed.rules.iter().any(|(_, rule)| rule.fail == FailMode::Closed);
             Some((Draft::intent(&compiled.router, &exchange)?, closed))
         })?;
-        let mut drafted = draft_and_checks(draft);
-        drafted.extend(closed.then(|| "closed".to_owned()));
-        Some(drafted)
+        Some(Drafted { closed, ..Drafted::of(draft) })
     }
 
     /// The response's head, and the milliseconds until it came.
@@ -238,15 +237,14 @@ impl Seen {
         self.duration_ms = Some(duration_ms);
     }
 
-    /// Looks at the whole exchange: `[draft, checks]` as JSON texts, and the name of its series if it is of one; or
-    /// undefined if it is not audited.
+    /// Looks at the whole exchange; undefined if it is not audited.
     pub fn inspect(
         &self,
         request_body: &[u8],
         request_cut: bool,
         response_body: &[u8],
         response_cut: bool,
-    ) -> Option<Vec<String>> {
+    ) -> Option<Drafted> {
         #[cfg(feature = "faults")]
         crate::faults::plant("inspect", &self.query);
         let draft = with_mount(self.mount, |compiled| {
@@ -257,18 +255,15 @@ impl Seen {
             );
             Draft::from_exchange(&compiled.router, &exchange)
         })?;
-        let series = draft.series();
-        let mut drafted = draft_and_checks(draft);
-        drafted.extend(series);
-        Some(drafted)
+        Some(Drafted::of(draft))
     }
 
-    /// `[draft, checks]` of an event that only says that capturing failed on this path template.
-    pub fn fallback(&self, route: &str) -> Option<Vec<String>> {
+    /// An event that only says that capturing failed on this path template.
+    pub fn fallback(&self, route: &str) -> Option<Drafted> {
         let draft = with_mount(self.mount, |compiled| {
             Some(Draft::fallback(&self.exchange(compiled, Body::default(), Body::default()), route))
         })?;
-        Some(draft_and_checks(draft))
+        Some(Drafted::of(draft))
     }
 
     fn exchange<'a>(
@@ -297,38 +292,78 @@ impl Seen {
     }
 }
 
-fn draft_and_checks(mut draft: Draft) -> Vec<String> {
-    let checks = serde_json::to_string(&draft.take_checks()).expect("checks are plain data");
-    vec![as_text(&draft), checks]
-}
-
-fn as_text(draft: &Draft) -> String {
-    serde_json::to_string(draft).expect("a draft is plain data")
-}
-
-/// The events of a draft, each its digest (32 bytes) and opening: the act's own, and beside it one more where the
-/// request named another user than its token proves.
-///
-/// `verdicts` is a JSON array of `valid`, `invalid` or `unavailable`, one for each check; `random` are 84 bytes: ten
-/// for each of two ids, 32 for each of two seeds.
+/// An event that waits for the verdicts on its signatures. It lives in the core's memory: where the core was reset in
+/// between, JavaScript looks at the exchange once more.
 #[wasm_bindgen]
-pub fn build(mount: usize, draft: &str, verdicts: &str, random: &[u8]) -> Option<Vec<Uint8Array>> {
-    #[cfg(feature = "faults")]
-    crate::faults::plant_build();
-    let draft: Draft = serde_json::from_str(draft).ok()?;
-    let verdicts: Vec<Verdict> = serde_json::from_str(verdicts).ok()?;
-    let (ids, seeds) = random.split_at_checked(20)?;
-    let ids = [*ids.first_chunk::<10>()?, *ids.last_chunk::<10>()?];
-    let seeds = [*seeds.first_chunk::<32>()?, *seeds.get(32..)?.first_chunk::<32>()?];
-    let events =
-        with_mount(mount, |compiled| Some(draft.into_events(&verdicts, &compiled.mount.auth, &ids)))?;
-    let encoded = events.iter().zip(seeds).map(|(event, seed)| {
-        let opening = event.to_opening(Seed(seed));
-        let mut bytes = leaf::digest(&opening).to_vec();
-        bytes.extend_from_slice(&opening.encode());
-        Uint8Array::from(bytes.as_slice())
-    });
-    Some(encoded.collect())
+#[derive(Debug)]
+pub struct Drafted {
+    draft: Draft,
+    checks: String,
+    closed: bool,
+}
+
+#[wasm_bindgen]
+impl Drafted {
+    fn of(mut draft: Draft) -> Self {
+        let checks = match draft.take_checks() {
+            none if none.is_empty() => String::new(),
+            checks => serde_json::to_string(&checks).expect("checks are plain data"),
+        };
+        Self { draft, checks, closed: false }
+    }
+
+    /// The signatures to check as a JSON array; empty if there are none.
+    pub fn checks(&self) -> String {
+        self.checks.clone()
+    }
+
+    /// The name of its series, if it is of one.
+    pub fn series(&self) -> Option<String> {
+        self.draft.series()
+    }
+
+    /// The user that the request named.
+    pub fn claimed(&self) -> Option<String> {
+        self.draft.claimed().map(str::to_owned)
+    }
+
+    /// Whether the request may not pass without this record.
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The events, each its digest (32 bytes) and opening: the act's own, and beside it one more where the request named
+    /// another user than its token proves.
+    ///
+    /// `verdicts` are `valid`, `invalid` or `unavailable`, one for each check, with commas between; `random` are 84 bytes:
+    /// ten for each of two ids, 32 for each of two seeds.
+    pub fn build(self, mount: usize, verdicts: &str, random: &[u8]) -> Option<Vec<Uint8Array>> {
+        #[cfg(feature = "faults")]
+        crate::faults::plant_build();
+        let verdicts: Vec<Verdict> = verdicts
+            .split(',')
+            .map(|verdict| match verdict {
+                "valid" => Verdict::Valid,
+                "invalid" => Verdict::Invalid,
+                _ => Verdict::Unavailable,
+            })
+            .collect();
+        let (ids, seeds) = random.split_at_checked(20)?;
+        let ids = [*ids.first_chunk::<10>()?, *ids.last_chunk::<10>()?];
+        let seeds = [*seeds.first_chunk::<32>()?, *seeds.get(32..)?.first_chunk::<32>()?];
+        let draft = self.draft;
+        let events =
+            with_mount(mount, |compiled| Some(draft.into_events(&verdicts, &compiled.mount.auth, &ids)))?;
+        Some(events.iter().zip(seeds).map(|(event, seed)| encoded(event, Seed(seed))).collect())
+    }
+}
+
+/// An event's digest and opening.
+fn encoded(event: &Event, seed: Seed) -> Uint8Array {
+    let opening = event.to_opening(seed);
+    let mut bytes = leaf::digest(&opening).to_vec();
+    bytes.extend_from_slice(&opening.encode());
+    Uint8Array::from(bytes.as_slice())
 }
 
 /// The key of a key set to check a signature with, as JWK text.

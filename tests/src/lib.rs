@@ -5,6 +5,7 @@
 //! - [`replay`]: recorded traffic with fresh tokens, an origin that answers from it, a client that plays it.
 //! - [`demo`]: a small application and its Supabase, and a story to play through them.
 //! - [`stack`]: `edgetrail serve` and the Worker in workerd as child processes.
+//! - [`standin`]: PostgREST, GoTrue and the application's server over a real PostgreSQL, as far as tests need them.
 //! - [`table`]: events for people at a terminal.
 //! - [`wire`]: the plain HTTP/1.1 client and server under the others.
 //!
@@ -16,5 +17,6 @@ pub mod demo;
 pub mod keys;
 pub mod replay;
 pub mod stack;
+pub mod standin;
 pub mod table;
 pub mod wire;

@@ -31,8 +31,13 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
         std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
     let remap =
         sources.map_or_else(|_| String::new(), |home| format!("--remap-path-prefix={home}/registry/src/="));
+    // Inlining into every caller makes a tenth more code and nothing that could be measured faster.
+    let flags = format!("{remap} -Cllvm-args=-inline-threshold=5");
     let mut build = cargo(&["build", "--quiet", "-p", "edge"]);
-    run(build.args(profile).args(features).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", remap))?;
+    run(build
+        .args(profile)
+        .args(features)
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags.trim()))?;
     let wasm = target().join("wasm32-unknown-unknown/worker/edge.wasm");
     let out = target().join(folder);
     if out.exists() {

@@ -204,8 +204,9 @@ impl Witness {
         let window = TimeDelta::from_std(self.patience.window).unwrap_or(PAGE_SPAN);
         let keys: Vec<&str> = page.iter().filter_map(|write| write.key.as_deref()).collect();
         let span = (first - window, last.0 + window);
-        let acts = writes::candidates(&mut transaction, tenant, span, &keys, Act::read).await?;
-        let ids: Vec<_> = acts.iter().map(Act::id).collect();
+        let read = |candidate| Act::read(candidate).filter(|act| act.concerns(&page));
+        let acts = writes::candidates(&mut transaction, tenant, span, &keys, read).await?;
+        let ids: Vec<_> = acts.iter().flat_map(Act::ids).collect();
         let spent = writes::spent(&mut transaction, tenant, &ids).await?;
         let settled = matching::settle(&page, &acts, &spent, self.patience, self.clock.now().to_utc());
         if !settled.is_empty() {

@@ -104,7 +104,7 @@ impl<'a> Rollup<'a> {
         let seen = Sightings {
             count: series["count"].as_i64().filter(|count| sane(*count)).unwrap_or(1),
             first_seen: time(&series["first_ms"]).unwrap_or(at).min(at),
-            last_seen: at,
+            last_seen: time(&series["last_ms"]).unwrap_or(at).max(at),
         };
         let entry = match self.unmapped.get(&key) {
             Some((known, example)) => {

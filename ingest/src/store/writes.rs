@@ -65,6 +65,8 @@ pub struct Candidate {
     pub trust: i16,
     /// The request's method.
     pub method: String,
+    /// The request's route.
+    pub route: String,
     /// Who.
     pub actor_id: Option<String>,
     /// Whom a header or a body named.
@@ -73,6 +75,8 @@ pub struct Candidate {
     pub entity_type: Option<String>,
     /// On which.
     pub entity_id: Option<String>,
+    /// The act that it is an echo of, as far as that is known.
+    pub act_id: Option<Uuid>,
     /// The committed bytes, for the details.
     pub opening: Vec<u8>,
 }
@@ -246,8 +250,9 @@ pub async fn pending(
     .doing("reading pending writes")
 }
 
-/// Events between two times that name one of the keys, or that name no entity and so may name a table. Not those that
-/// failed, and not this system's own. Each is handed to `read` as it comes, so that what it drops takes no memory.
+/// Events between two times that name one of the keys, that name no entity and so may name a table, or that went to a
+/// Supabase project's tables, whatever entity they name. Not those that failed, that only go with another event, or that
+/// are this system's own. Each is handed to `read` as it comes, so that what it drops takes no memory.
 ///
 /// # Errors
 /// If the database refuses.
@@ -260,9 +265,13 @@ pub async fn candidates<T>(
 ) -> Result<Vec<T>, StoreError> {
     let mut rows = sqlx::query_as!(
         Candidate,
-        "select id, occurred_at, trust, method, actor_id, claimed_user, entity_type, entity_id, opening from events
-         where tenant_id = $1 and filed_at >= $2 and filed_at <= $3 and outcome <> $4 and method <> '-'
-             and (entity_id is null or entity_id = any($5))",
+        r#"select e.id, e.occurred_at, e.trust, e.method, e.route, e.actor_id, e.claimed_user, e.entity_type, e.entity_id,
+             l.act_id as "act_id?", e.opening
+         from events e
+         left join echo_links l on l.tenant_id = e.tenant_id and l.echo_id = e.id
+         where e.tenant_id = $1 and e.filed_at >= $2 and e.filed_at <= $3 and e.outcome <> $4 and e.method <> '-'
+             and e.action not in ('INTENT_RECORDED', 'IDENTITY_MISMATCH')
+             and (e.entity_id is null or e.entity_id = any($5) or starts_with(e.route, '/rest/v1/'))"#,
         tenant,
         span.0,
         span.1,

@@ -8,7 +8,9 @@ use std::time::Duration;
 use ingest::clock::{Clock, random};
 use ingest::config;
 use ingest::correlate::Witness;
-use shared::event::{Actor, Entity, EntityType, Event, EventId, JsonText, Outcome, Timestamp, Trust};
+use shared::event::{
+    Actor, Entity, EntityType, Event, EventId, JsonText, Outcome, RequestFacts, Timestamp, Trust,
+};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -94,10 +96,12 @@ fn witness(server: &Server, customer: &Customer, ahead: &Ahead) -> Witness {
     Witness::new(config, server.store.clone(), server.recorder.clone(), ahead.clock())
 }
 
-/// What the edge saw just now: an act on an agent.
+/// What the edge saw just now: an act on an agent, at the database's own door.
 fn act(key: Option<&str>, trust: Trust, who: Option<&str>) -> Event {
     let now = Timestamp::from(chrono::Utc::now());
+    let bare = sample(0);
     Event {
+        request: RequestFacts { route: "/rest/v1/agents".to_owned(), ..bare.request },
         id: EventId::mint(now, &random()),
         occurred_at: now,
         outcome: Outcome::Success,
@@ -109,7 +113,7 @@ fn act(key: Option<&str>, trust: Trust, who: Option<&str>) -> Event {
             name: None,
         }),
         details: None,
-        ..sample(0)
+        ..bare
     }
 }
 

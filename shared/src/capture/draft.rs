@@ -1,6 +1,5 @@
 //! The event as far as it can be told before signatures are checked.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::exchange::{Exchange, Reading};
@@ -16,7 +15,7 @@ use crate::policy::{ActsForRule, FailMode, OutcomeRule, Pack, Router, Rule, fold
 use crate::redact;
 
 /// A token of the exchange, without the token.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 struct Token {
     claims: Claims,
     algorithm: Algorithm,
@@ -24,8 +23,7 @@ struct Token {
     checkable: bool,
     /// A keyed hash that stands for the session of a token without one.
     session: Option<String>,
-    /// What is to be checked, until it is taken; it never travels with the draft.
-    #[serde(skip)]
+    /// What is to be checked, until it is taken.
     check: Option<Check>,
 }
 
@@ -44,8 +42,7 @@ impl Token {
 }
 
 /// Who acts where no token names anybody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unnamed {
     Nobody,
     Edge,
@@ -59,7 +56,7 @@ enum Unnamed {
 }
 
 /// What it is called that the request names another user than its token.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 struct ActsFor {
     action: Action,
     severity: Severity,
@@ -72,24 +69,11 @@ impl From<&ActsForRule> for ActsFor {
     }
 }
 
-/// Exchanges that one event stands for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Coalesced {
-    count: u64,
-    first: Timestamp,
-    last: Timestamp,
-    /// Users that were named, the first few.
-    claimed: Vec<String>,
-}
-
-/// Users that an event for several exchanges names.
-const MAX_CLAIMED: usize = 20;
-
 /// What the crypto engine said, in the order of [`Draft::take_checks`].
 pub type Verdicts = Vec<Verdict>;
 
 /// An event that waits for verdicts, time and random bytes. Already redacted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
     tenant: TenantId,
     action: Action,
@@ -118,7 +102,6 @@ pub struct Draft {
     unnamed: Unnamed,
     acts_for: Option<ActsFor>,
     echo: bool,
-    coalesced: Option<Coalesced>,
 }
 
 impl Draft {
@@ -326,7 +309,6 @@ impl Draft {
             unnamed: Unnamed::Nobody,
             acts_for: None,
             echo: false,
-            coalesced: None,
         }
     }
 
@@ -338,30 +320,9 @@ impl Draft {
         many.then(|| format!("{} {} {} {} {ip}", self.tenant, self.rule, self.action, self.outcome))
     }
 
-    /// One draft for this and a newer one of the same series.
-    pub fn coalesce(mut self, newer: Self) -> Self {
-        let own = self.coalesced.take().unwrap_or_else(|| Coalesced {
-            count: 1,
-            first: self.arrived,
-            last: self.arrived,
-            claimed: claims_of(&self),
-        });
-        let other = newer.coalesced.clone();
-        let (count, first, last) =
-            other.as_ref().map_or((1, newer.arrived, newer.arrived), |all| (all.count, all.first, all.last));
-        let mut claimed = own.claimed;
-        for name in other.map_or_else(|| claims_of(&newer), |all| all.claimed) {
-            if claimed.len() < MAX_CLAIMED && !claimed.contains(&name) {
-                claimed.push(name);
-            }
-        }
-        let coalesced = Coalesced {
-            count: own.count + count,
-            first: own.first.min(first),
-            last: own.last.max(last),
-            claimed,
-        };
-        Self { coalesced: Some(coalesced), ..newer }
+    /// The user that the request names, as the event will name them.
+    pub fn claimed(&self) -> Option<&str> {
+        self.claimed_user.as_ref().map(|claimed| claimed.id.as_str())
     }
 
     /// The signatures to check, at most two. The draft does not keep them: they hold what was signed.
@@ -384,14 +345,6 @@ impl Draft {
     }
 
     fn into_event(self, identity: Identity, random: &[u8; 10]) -> Event {
-        let mut details = self.details;
-        if let Some(all) = self.coalesced {
-            let members = details.get_or_insert_with(|| Value::Object(Map::new())).as_object_mut();
-            let coalesced = json!({
-                "count": all.count, "first_ms": all.first.millis(), "last_ms": all.last.millis(), "claimed": all.claimed,
-            });
-            members.expect("details are an object").insert("coalesced".to_owned(), coalesced);
-        }
         Event {
             id: EventId::mint(self.arrived, random),
             tenant: self.tenant,
@@ -420,7 +373,7 @@ impl Draft {
                 session: identity.session,
                 place: self.place,
             },
-            details: details.as_ref().map(JsonText::from),
+            details: self.details.as_ref().map(JsonText::from),
             changes: self
                 .changes
                 .map(|(quality, fields)| ChangeSet { quality, fields: JsonText::from(&fields) }),
@@ -472,10 +425,6 @@ const UNMAPPED: &str = "edge/unmapped";
 
 fn word(action: &str) -> Action {
     Action::try_from(action.to_owned()).expect("an action's shape")
-}
-
-fn claims_of(draft: &Draft) -> Vec<String> {
-    draft.claimed_user.iter().map(|claimed| claimed.id.clone()).collect()
 }
 
 /// The event that says that a request named another user than its token proves: both people are in it.

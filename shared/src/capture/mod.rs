@@ -3,11 +3,12 @@
 //! [`Draft::from_exchange`] looks at everything once and keeps what may be kept: outcome, entity, details and changes,
 //! redacted, and the [`Check`](crate::identity::Check)s that somebody with a crypto engine must run.
 //! [`Draft::into_events`] takes the verdicts and random bytes and gives the event, and where the request named another user
-//! than its token proves, one more beside it. Between the two the draft is
-//! plain text in the caller's hands, so nothing is lost when this code is torn down and started anew.
+//! than its token proves, one more beside it. A caller
+//! that must survive this code being torn down in between keeps the exchange, and looks at it once more.
 
 mod before;
 mod changes;
+mod coalesced;
 mod draft;
 mod exchange;
 mod extract;
@@ -17,6 +18,7 @@ mod scanner;
 mod traffic;
 
 pub use before::{PreRead, pre_read};
+pub use coalesced::Coalesced;
 pub use draft::{Draft, Verdicts};
 pub use exchange::{Body, Exchange, Intent, REQUEST_HEADERS, RESPONSE_HEADERS};
 pub use headers::Headers;

@@ -1,6 +1,6 @@
 //! Every request counted by method and route, whether a rule is about it or not: what is not captured is visible.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ const MAX_ROUTE: usize = 120;
 #[derive(Debug, Default)]
 pub struct Traffic {
     since: Option<Timestamp>,
-    routes: HashMap<String, Vec<Seen>>,
+    routes: BTreeMap<String, Vec<Seen>>,
     distinct: usize,
     overflow: u64,
 }
@@ -74,11 +74,10 @@ impl Traffic {
     pub fn drain(&mut self, mount: &Mount, until: Timestamp, resets: u32) -> Vec<Draft> {
         let Self { since, routes, overflow, .. } = core::mem::take(self);
         let since = since.unwrap_or(until);
-        let mut rows: Vec<(String, Seen)> = routes
+        let rows: Vec<(String, Seen)> = routes
             .into_iter()
             .flat_map(|(route, methods)| methods.into_iter().map(move |seen| (route.clone(), seen)))
             .collect();
-        rows.sort_by(|(one, a), (other, b)| (one, &a.method).cmp(&(other, &b.method)));
         let mut told = (resets, overflow);
         rows.chunks(ROUTES_PER_EVENT)
             .map(|rows| {

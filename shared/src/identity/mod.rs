@@ -36,7 +36,7 @@ pub struct Issuer {
 }
 
 /// A signature to check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// SHA-256 of the token in hex: under this the verdict is cached.
     pub key: String,

@@ -1,10 +1,11 @@
 //! From a request line to the rules it may fall under.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::pack::FailMode;
 use super::route::{is_mutating, normalise_path, query_value};
 use super::{Expr, Level, Pack, Rule, Source};
+use crate::gather::gathered;
 
 /// Why packs cannot be routed together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,8 +110,8 @@ impl Router {
             paths.insert(shape, methods).map_err(|error| RouterError { path, reason: error.to_string() })?;
         }
         for candidate in &mut candidates {
-            candidate.rules.sort_unstable();
-            candidate.rules.dedup();
+            let in_order: BTreeSet<(usize, usize)> = gathered(candidate.rules.drain(..));
+            candidate.rules.extend(in_order);
             candidate.plan = candidate
                 .rules
                 .iter()

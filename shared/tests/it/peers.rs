@@ -130,6 +130,18 @@ fn c29_json_is_compared_by_its_members_and_lists_by_what_came_and_went() {
 }
 
 #[test]
+fn c29_a_thing_without_a_key_is_recorded_all_the_same() {
+    let router = rule(&json!({"entity": {"type": "thing", "id": "response:/id", "name": "response:/name"}}));
+    for id in [json!(null), json!("")] {
+        let answer = json!({"id": id, "name": "n"});
+        let entity = Seen::of("POST", "/r", &json!({}), 200, &answer).event(&router).entity.expect("a thing");
+        assert_eq!((entity.kind.as_str(), entity.id, entity.name.as_deref()), ("thing", None, Some("n")));
+    }
+    let absent = Seen::of("POST", "/r", &json!({}), 200, &json!({})).event(&router).entity.expect("a thing");
+    assert_eq!((absent.id, absent.name), (None, None));
+}
+
+#[test]
 fn c29_nobody_of_one_exchange_is_left_over_for_the_next() {
     let router = update();
     assert_eq!(by("u1").event(&router).actor.map(|actor| actor.id).as_deref(), Some("u1"));

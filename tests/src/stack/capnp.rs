@@ -74,6 +74,8 @@ pub struct WorkerSpec {
     pub vars: Vec<(String, String)>,
     /// The queue bound as `EVENTS`.
     pub queue: QueueOptions,
+    /// Flags of the JavaScript engine, such as a limit of its heap.
+    pub v8_flags: Vec<String>,
 }
 
 impl WorkerSpec {
@@ -94,10 +96,12 @@ impl WorkerSpec {
             format!("(name = \"{binding}\", queue = (name = \"queues\", props = (json = {props})))")
         };
         let backlog = [queue("audit", "audit"), queue("audit-dlq", "audit-dlq")];
+        let v8_flags: Vec<String> = self.v8_flags.iter().map(|flag| text(flag)).collect();
         format!(
             r#"using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
+  v8Flags = [{v8_flags}],
   services = [
     (name = "edge", worker = (
       modules = [
@@ -145,6 +149,7 @@ const config :Workerd.Config = (
             backlog_module = text(BACKLOG),
             backlog = backlog.join(",\n        "),
             backlog_port = self.backlog_port,
+            v8_flags = v8_flags.join(", "),
             consumers = text(&self.consumers().to_string()),
             port = self.port,
         )
@@ -212,6 +217,7 @@ mod tests {
             ],
             vars: vec![("EDGETRAIL_CONFIG".to_owned(), r#"{"a":"b"}"#.to_owned())],
             queue: QueueOptions::default(),
+            v8_flags: vec!["--max-heap-size=64".to_owned()],
         };
         let text = spec.capnp();
         for part in [
@@ -221,6 +227,7 @@ mod tests {
             r#"props = (json = "{\"queue\":\"audit\"}")"#,
             r#"\"maxRetries\":100"#,
             r#"address = "127.0.0.1:8787""#,
+            r#"v8Flags = ["--max-heap-size=64"]"#,
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

@@ -66,10 +66,20 @@ impl Ingest {
     /// [`StackError`].
     pub async fn start(dir: &Path, spec: IngestSpec) -> Result<Self, StackError> {
         fs::create_dir_all(dir).map_err(StackError::io(dir.display().to_string()))?;
-        write_secret(&dir.join("edgetrail.toml"), &spec.toml(&dir.join("data")))?;
         let mut ingest = Self { bin: super::edgetrail_bin()?, dir: dir.to_path_buf(), spec, process: None };
-        ingest.restart().await?;
+        let more = ingest.spec.more.clone();
+        ingest.configure(more).await?;
         Ok(ingest)
+    }
+
+    /// Writes its configuration anew with this in place of what was added to it, and starts it again.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub async fn configure(&mut self, more: String) -> Result<(), StackError> {
+        self.spec.more = more;
+        write_secret(&self.dir.join("edgetrail.toml"), &self.spec.toml(&self.data_dir()))?;
+        self.restart().await
     }
 
     /// Starts it again on the same port and data, stopping it first if it runs.

@@ -64,6 +64,21 @@ impl Worker {
         vars: Vec<(String, String)>,
         queue: QueueOptions,
     ) -> Result<Self, StackError> {
+        Self::start_with_flags(dir, bundle, port, vars, queue, Vec::new()).await
+    }
+
+    /// The same with flags of the JavaScript engine.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub async fn start_with_flags(
+        dir: &Path,
+        bundle: &Path,
+        port: u16,
+        vars: Vec<(String, String)>,
+        queue: QueueOptions,
+        v8_flags: Vec<String>,
+    ) -> Result<Self, StackError> {
         let list = bundle.join("modules.json");
         let list = fs::read(&list).map_err(StackError::io(list.display().to_string()))?;
         let modules: Vec<Module> = serde_json::from_slice(&list)?;
@@ -76,7 +91,7 @@ impl Worker {
             copy(bundle, &dir.join("modules"), &module.name)?;
         }
         let backlog_port = super::free_port(None)?;
-        let spec = WorkerSpec { port, backlog_port, modules, vars, queue };
+        let spec = WorkerSpec { port, backlog_port, modules, vars, queue, v8_flags };
         write_secret(&dir.join("config.capnp"), &spec.capnp())?;
         let mut worker =
             Self { bin: super::workerd_bin()?, dir: dir.to_path_buf(), port, backlog_port, process: None };

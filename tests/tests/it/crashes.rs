@@ -1,5 +1,4 @@
-//! The backend and the Worker are killed in turns, at any moment, under load: what the queue accepted is stored exactly
-//! once.
+//! The backend, the Worker or both are killed, at any moment, under load: what the queue accepted is stored exactly once.
 //!
 //! The client is the oracle. It knows what it sent and when that was answered, and so what the queue must have had by
 //! the time of a kill; it needs no word of the system's own.
@@ -13,6 +12,7 @@ use tests::keys::Keys;
 use tests::stack::EVENTS;
 use tests::wire::send;
 
+use crate::kills::{Dice, hit_everything, strike};
 use crate::scene::{SOON, Scene, Setup, created, creating_application, creation};
 
 const KILLS: usize = 10;
@@ -34,14 +34,6 @@ type Oracle = Arc<Mutex<Told>>;
 
 fn told(oracle: &Oracle) -> std::sync::MutexGuard<'_, Told> {
     oracle.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The next number of a sequence that is the same in every run (xorshift).
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
 }
 
 /// Creates agents of ever new names until it is told to end.
@@ -79,21 +71,13 @@ async fn ten_kills_at_any_moment_lose_nothing_that_was_accepted_and_store_nothin
             tokio::spawn(client(target.clone(), Arc::clone(&oracle), Arc::clone(&names), Arc::clone(&over)))
         })
         .collect();
-    let mut random = SEED;
-    let mut worker_kills = Vec::new();
-    for kill in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(1_000 + next(&mut random) % 2_500)).await;
-        if kill % 2 == 0 {
-            scene.ingest.kill9();
-            tokio::time::sleep(Duration::from_millis(next(&mut random) % 1_000)).await;
-            scene.ingest.restart().await.expect("it starts after a kill");
-        } else {
-            let before = Instant::now();
-            scene.worker.kill9();
-            worker_kills.push((before, Instant::now()));
-            scene.worker.restart().await.expect("it starts after a kill");
-        }
+    let mut dice = Dice::new(SEED);
+    let mut kills = Vec::new();
+    for _ in 0..KILLS {
+        dice.pause(1_000, 3_500).await;
+        kills.push(strike(&mut scene, &mut dice).await);
     }
+    assert!(hit_everything(&kills), "{kills:?}");
     tokio::time::sleep(Duration::from_secs(1)).await;
     over.store(true, Ordering::Relaxed);
     for client in clients {
@@ -105,7 +89,9 @@ async fn ten_kills_at_any_moment_lose_nothing_that_was_accepted_and_store_nothin
         .answered
         .iter()
         .filter(|(_, sent, answered)| {
-            !worker_kills.iter().any(|(before, after)| sent <= after && *before <= *answered + SETTLED)
+            !kills.iter().any(|kill| {
+                kill.hit_the_worker() && *sent <= kill.after && kill.before <= *answered + SETTLED
+            })
         })
         .map(|(name, ..)| name.clone())
         .collect();

@@ -51,6 +51,8 @@ pub struct Setup {
     pub adjust: Adjust,
     /// More of the backend's configuration, as TOML.
     pub backend_more: &'static str,
+    /// Flags of the Worker's JavaScript engine.
+    pub v8_flags: &'static [&'static str],
 }
 
 pub type Adjust = Box<dyn FnOnce(&mut EdgeConfig) + Send>;
@@ -66,6 +68,7 @@ impl Default for Setup {
             backend: None,
             adjust: Box::new(|_| {}),
             backend_more: "",
+            v8_flags: &[],
         }
     }
 }
@@ -101,9 +104,9 @@ impl Scene {
             ("SUPABASE_JWT_SECRET".to_owned(), keys.hs256_secret().to_owned()),
         ];
         let folder = dir.path().join("worker");
-        let worker = Worker::start_bundle(&folder, &bundle, worker_port, vars.clone(), setup.queue)
-            .await
-            .expect("a worker");
+        let flags = setup.v8_flags.iter().map(|&flag| flag.to_owned()).collect();
+        let start = Worker::start_with_flags(&folder, &bundle, worker_port, vars.clone(), setup.queue, flags);
+        let worker = start.await.expect("a worker");
         Self { worker, ingest, origin, config, signing, dir, bundle, vars }
     }
 
@@ -240,14 +243,17 @@ impl Scene {
         }
     }
 
-    /// A connection to the backend's private database.
-    pub async fn database(&self) -> PgConnection {
+    /// How the backend's private PostgreSQL is reached, as its superuser.
+    pub fn server(&self) -> PgConnectOptions {
         let pid_file = self.ingest.data_dir().join("postmaster.pid");
         let text = std::fs::read_to_string(&pid_file).expect("a running database");
         let socket = text.lines().nth(4).expect("the socket's folder").to_owned();
-        let options =
-            PgConnectOptions::new_without_pgpass().socket(socket).username("edgetrail").database("postgres");
-        PgConnection::connect_with(&options).await.expect("a connection")
+        PgConnectOptions::new_without_pgpass().socket(socket).username("edgetrail").database("postgres")
+    }
+
+    /// A connection to the backend's private database.
+    pub async fn database(&self) -> PgConnection {
+        PgConnection::connect_with(&self.server()).await.expect("a connection")
     }
 
     /// Every value of every table, bytes as they are.

@@ -99,12 +99,8 @@ impl Case {
 
     fn events(&self) -> Vec<Event> {
         let Some((draft, mount)) = self.draft() else { return Vec::new() };
-        // A draft survives being carried as text, which is how the Worker keeps it between the two steps.
-        let text = serde_json::to_string(&draft).expect("plain");
-        assert!(!text.contains(".c2ln") && !text.contains("\"c2ln"), "no signature travels with a draft");
-        let carried: Draft = serde_json::from_str(&text).expect("the same draft");
-        assert_eq!(carried, draft);
-        let events = carried.into_events(&self.verdicts, &mount.auth, &[[7; 10], [8; 10]]);
+        assert!(!format!("{draft:?}").contains("c2ln"), "no signature stays with a draft");
+        let events = draft.into_events(&self.verdicts, &mount.auth, &[[7; 10], [8; 10]]);
         for event in &events {
             let opening = event.to_opening(Seed([1; 32]));
             assert_eq!(
