@@ -16,5 +16,7 @@ mod reading;
 mod receiving;
 mod reconcile;
 mod support;
+mod tamper;
 mod trial;
+mod verify;
 mod witness;

@@ -1,5 +1,6 @@
 //! A backend of its own for each test, and a producer that signs batches for it.
 
+pub(crate) mod audit;
 mod http;
 mod producer;
 
@@ -144,6 +145,16 @@ impl Server {
     /// A new admin's key.
     pub(crate) async fn another_admin(&self) -> String {
         new_key(&self.store, "demo", Role::Admin).await
+    }
+
+    /// This server's admin key.
+    pub(crate) fn admin_key(&self) -> &str {
+        &self.admin
+    }
+
+    /// This server's viewer key.
+    pub(crate) fn viewer_key(&self) -> &str {
+        &self.viewer
     }
 
     /// What a filter gives, once it is this many events.
