@@ -6,6 +6,7 @@ mod dev;
 mod edge;
 mod npm;
 mod test;
+mod verifier;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Task {
         #[arg(long)]
         faults: bool,
     },
+    /// Build the page that verifies bundles, one HTML file, into target/verifier.
+    BuildVerifier,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Bench { quick, json, only } => bench::run(quick, json.as_deref(), only.as_deref()),
         Task::BuildEdge { faults: false } => edge::build(edge::Build::Deployed),
         Task::BuildEdge { faults: true } => edge::build(edge::Build::Faults),
+        Task::BuildVerifier => verifier::build(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -261,11 +261,7 @@ fn ended(status: &str) -> Option<bool> {
 }
 
 fn read_details(opening: &[u8]) -> Value {
-    events::read(opening)
-        .and_then(|event| event.details)
-        .as_ref()
-        .map(JsonText::value)
-        .unwrap_or_default()
+    events::read(opening).and_then(|event| event.details).as_ref().map(JsonText::value).unwrap_or_default()
 }
 
 fn text(value: &Value) -> Option<String> {
