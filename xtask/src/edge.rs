@@ -26,18 +26,11 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
     };
     step(words);
     let profile = ["--profile", "worker", "--target", "wasm32-unknown-unknown"];
-    // Places of panics are told from the sources' own folders on: the machine's are nobody's business, and weigh something.
-    let sources =
-        std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
-    let remap =
-        sources.map_or_else(|_| String::new(), |home| format!("--remap-path-prefix={home}/registry/src/="));
-    // Inlining into every caller makes a tenth more code and nothing that could be measured faster.
-    let flags = format!("{remap} -Cllvm-args=-inline-threshold=5");
     let mut build = cargo(&["build", "--quiet", "-p", "edge"]);
     run(build
         .args(profile)
         .args(features)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags.trim()))?;
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", wasm_flags()))?;
     let wasm = target().join("wasm32-unknown-unknown/worker/edge.wasm");
     let out = target().join(folder);
     if out.exists() {
@@ -55,6 +48,17 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
         fs::copy(&path, out.join(name)).map_err(|error| at(&path, &error))?;
     }
     list(&out)
+}
+
+/// How wasm is compiled.
+pub(crate) fn wasm_flags() -> String {
+    // Places of panics are told from the sources' own folders on: the machine's are nobody's business, and weigh something.
+    let sources =
+        std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let remap =
+        sources.map_or_else(|_| String::new(), |home| format!("--remap-path-prefix={home}/registry/src/= "));
+    // Inlining into every caller makes a tenth more code and nothing that could be measured faster.
+    format!("{remap}-Cllvm-args=-inline-threshold=5")
 }
 
 fn bind(wasm: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

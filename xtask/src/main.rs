@@ -7,6 +7,7 @@ mod edge;
 mod independent;
 mod npm;
 mod test;
+mod verifier;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Task {
         #[arg(long)]
         faults: bool,
     },
+    /// Build the page that verifies bundles, one HTML file, into target/verifier.
+    BuildVerifier,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Bench { quick, json, only } => bench::run(quick, json.as_deref(), only.as_deref()),
         Task::BuildEdge { faults: false } => edge::build(edge::Build::Deployed),
         Task::BuildEdge { faults: true } => edge::build(edge::Build::Faults),
+        Task::BuildVerifier => verifier::build(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

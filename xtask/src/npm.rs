@@ -11,7 +11,7 @@ pub(crate) fn install() -> Result<(), Failure> {
 
 /// Installs what only tests run, once: wrangler, and the newer Node that it asks for.
 pub(crate) fn install_test_tools() -> Result<(), Failure> {
-    install_into("tests/npm", "installing wrangler (npm)")
+    install_into("tests/npm", "installing wrangler and playwright-core (npm)")
 }
 
 fn install_into(folder: &str, words: &str) -> Result<(), Failure> {

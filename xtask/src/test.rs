@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::command::{self, Failure, cargo, root, step};
-use crate::{edge, independent, npm};
+use crate::{edge, independent, npm, verifier};
 
 /// Runs every lint and test.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -14,6 +14,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     edge::build(edge::Build::Faults)?;
     edge::build(edge::Build::Deployed)?;
+    verifier::build()?;
+    browser();
     step("building the programs under test");
     checked(&["build", "-p", "ingest", "-p", "tests", "--bins"])?;
     step("tests");
@@ -35,6 +37,25 @@ pub(crate) fn run() -> Result<(), Failure> {
     })?;
     step("all passed");
     Ok(())
+}
+
+/// Installs a Chromium where there is none and the system's packages are ours to install; tests say so if it stays away.
+fn browser() {
+    let there = ["chromium", "chromium-browser", "google-chrome"];
+    if there.iter().any(|name| command::succeeds(Command::new(name).arg("--version"))) {
+        return;
+    }
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    if root && command::succeeds(Command::new("apt-get").arg("--version")) {
+        step("installing Chromium (apt)");
+        let update = Command::new("apt-get").args(["update", "-qq"]).status();
+        let mut install = Command::new("apt-get");
+        install.args(["install", "-y", "-qq", "--no-install-recommends", "chromium"]);
+        if update.is_ok() && command::succeeds(&mut install) {
+            return;
+        }
+    }
+    step("there is no Chromium: what needs a browser is left out");
 }
 
 /// A build needs no database: queries are checked against `.sqlx`.

@@ -52,6 +52,24 @@ pub fn edge_bundle() -> Result<PathBuf, StackError> {
     Ok(list.parent().map(Path::to_path_buf).unwrap_or_default())
 }
 
+/// The page that verifies bundles.
+///
+/// # Errors
+/// [`StackError::Missing`].
+pub fn verifier_page() -> Result<PathBuf, StackError> {
+    let places = vec![workspace_root().join("target/verifier/verify.html")];
+    first("the page that verifies bundles", places, "run `cargo xtask build-verifier`")
+}
+
+/// The browser for tests: `EDGETRAIL_CHROMIUM`, or the first Chromium on the path.
+pub fn chromium_bin() -> Option<PathBuf> {
+    let named = std::env::var_os("EDGETRAIL_CHROMIUM").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .flat_map(|dir| ["chromium", "chromium-browser", "google-chrome"].map(|name| dir.join(name)));
+    named.into_iter().chain(found).find(|place| place.is_file())
+}
+
 fn first(what: &'static str, places: Vec<PathBuf>, hint: &str) -> Result<PathBuf, StackError> {
     places
         .into_iter()

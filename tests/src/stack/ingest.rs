@@ -124,6 +124,11 @@ impl Ingest {
         Api::new(self.address(), &self.spec.api_key)
     }
 
+    /// The key of an admin.
+    pub fn api_key(&self) -> &str {
+        &self.spec.api_key
+    }
+
     /// What it wrote since it was started.
     pub fn output(&self) -> String {
         self.process.as_ref().map(Process::output).unwrap_or_default()

@@ -16,7 +16,7 @@ mod worker;
 pub use api::{Api, ApiError};
 pub use capnp::{Module, ModuleKind, QueueOptions, WorkerSpec};
 pub use edge::{Auth, Delivery, DeliveryMode, EdgeConfig, Mount, Supabase};
-pub use files::{edge_bundle, edgetrail_bin, workerd_bin, workspace_root};
+pub use files::{chromium_bin, edge_bundle, edgetrail_bin, verifier_page, workerd_bin, workspace_root};
 pub use ingest::{Ingest, IngestSpec};
 pub use process::{Process, free_port};
 pub use signing::SigningKey;

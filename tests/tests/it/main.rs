@@ -24,3 +24,4 @@ mod six_paths;
 mod stage;
 mod streams;
 mod trust;
+mod verify_page;
