@@ -1,7 +1,7 @@
 //! A backend of its own for each test, and a producer that signs batches for it.
 
-mod cosigner;
 pub(crate) mod audit;
+mod cosigner;
 mod http;
 mod producer;
 
@@ -133,12 +133,7 @@ impl Server {
         Self::inside_at(dir, toml, variables, Clock::system()).await
     }
 
-    async fn inside_at(
-        dir: tempfile::TempDir,
-        toml: &str,
-        variables: &[(&str, &str)],
-        clock: Clock,
-    ) -> Self {
+    async fn inside_at(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)], clock: Clock) -> Self {
         let data_dir: PathBuf = dir.path().join("pg");
         let file = dir.path().join("edgetrail.toml");
         std::fs::write(&file, toml).expect("written");
