@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
 use ipnetwork::IpNetwork;
-use shared::absence::AbsenceList;
+use shared::absence::{AbsenceList, Lost};
 use shared::bundle::{LogId, OpeningLine};
 use shared::event::{ComplianceFlag, Event};
 use shared::leaf::{ENTRY_LEN, Glance, Hash, StoredOpening, Tag};
@@ -71,7 +71,7 @@ pub async fn lines(
     let lists = absences::raw(store, tenant, None).await?;
     let lists: Vec<_> = lists.iter().filter_map(|(_, bytes)| AbsenceList::decode(bytes).ok()).collect();
     let explained =
-        |index: u64| lists.iter().any(|list| list.lost(&log.0, index).is_some_and(|lost| lost.is_event()));
+        |index: u64| lists.iter().any(|list| list.lost(&log.0, index).is_some_and(Lost::is_event));
     let bare: Vec<usize> = (0..leaves.len())
         .filter(|at| {
             let leaf = &leaves[*at];
