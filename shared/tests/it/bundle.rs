@@ -188,7 +188,7 @@ fn the_tiles_of_a_log_are_those_that_the_specification_names() {
 
 #[test]
 fn a_bundle_of_entries_has_entries_of_one_length() {
-    let entries = vec![[7_u8; ENTRY_LEN]; 3];
+    let entries = [[7_u8; ENTRY_LEN]; 3];
     let bytes = encode_bundle(entries.iter().map(<[u8; ENTRY_LEN]>::as_slice));
     assert_eq!(entries_of(&bytes).map(|all| all.len()), Some(3));
     assert_eq!(entries_of(&bytes[1..]), None);
