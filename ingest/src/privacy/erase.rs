@@ -1,6 +1,7 @@
 //! Carrying an erasure out: the record first, then, in one transaction for each record, its list and the values.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde_json::json;
@@ -36,16 +37,16 @@ impl Privacy {
     /// From here on it cannot be cancelled: what the person is known by is kept as hashes before anything is looked for, so
     /// that what arrives meanwhile is erased by those who follow the arrivals.
     async fn begin(&self, tenant: &TenantId, request: &Request) -> Result<Request, PrivacyError> {
-        let id = request.id;
+        let (id, known) = (request.id, request.state.as_str());
         let missing = PrivacyError::Missing;
-        let names: Vec<String> = match (&request.subject, request.state.as_str()) {
+        let names: Vec<String> = match (&request.subject, known) {
             (Some(subject), "approved") => {
                 let names = find::names(&self.store, tenant, subject, &request.names).await?;
                 names.iter().map(str::to_owned).collect()
             }
             _ => request.names.clone(),
         };
-        if request.state == "approved" {
+        if known == "approved" {
             let holds = self.holds(tenant).await?;
             if !holds.is_empty() {
                 let who = Who::Named(Names::of(&names));
@@ -62,10 +63,11 @@ impl Privacy {
             let hashes: Vec<Hash> = request.names.iter().map(|name| self.hashes.hash(tenant, name)).collect();
             erasures::add_names(&mut transaction, tenant.as_str(), id, &hashes).await?;
             erasures::update(&mut transaction, &request).await?;
-        } else if request.state != "running" {
+        } else if request.state != "running" || known == "approved" {
             return Err(PrivacyError::State { id, state: request.state });
         }
         store::commit(transaction).await?;
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         Ok(request)
     }
 

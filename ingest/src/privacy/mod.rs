@@ -15,7 +15,9 @@ mod proof;
 mod reapply;
 mod shelf;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -45,6 +47,8 @@ use shelf::Shelf;
 const NOTICE: TimeDelta = TimeDelta::days(7);
 /// How long a request looks before it answers; who is not found by then is looked for when the time has come.
 const LOOK_FOR: Duration = Duration::from_secs(20);
+/// After which an erasure that another process began is taken over: it may have stopped.
+const TAKEN_OVER_AFTER: TimeDelta = TimeDelta::minutes(10);
 const MAX_SUBJECT_LEN: usize = 512;
 const MAX_BASIS_LEN: usize = 500;
 const MAX_EMAILS: usize = 20;
@@ -158,6 +162,7 @@ pub struct Privacy {
     shelf: Shelf,
     cool_off: TimeDelta,
     changed: Notify,
+    begun: Mutex<HashSet<Uuid>>,
 }
 
 impl Privacy {
@@ -178,7 +183,8 @@ impl Privacy {
         let hashes = SubjectKey::load_or_create(&log_key_file.with_file_name("privacy.key"))?;
         let cool_off = TimeDelta::from_std(settings.cool_off).unwrap_or(TimeDelta::days(1));
         let shelf = Shelf::new(PathBuf::from(&settings.certificates));
-        Ok(Self { store, recorder, clock, key, name, hashes, shelf, cool_off, changed: Notify::new() })
+        let (changed, begun) = (Notify::new(), Mutex::default());
+        Ok(Self { store, recorder, clock, key, name, hashes, shelf, cool_off, changed, begun })
     }
 
     /// The key that signs certificates.
@@ -337,7 +343,7 @@ impl Privacy {
         let mut reapplied = false;
         loop {
             if !reapplied {
-                reapplied = self.reapply().await.inspect_err(|error| warn(error)).is_ok();
+                reapplied = self.reapply().await.inspect_err(warn).is_ok();
             }
             // What a restored database does not know comes first: it may be half done.
             if reapplied {
@@ -357,8 +363,15 @@ impl Privacy {
     }
 
     async fn carry_out_due(&self) -> Result<(), PrivacyError> {
-        for request in erasures::due(&self.store, self.clock.now().to_utc()).await? {
+        let now = self.clock.now().to_utc();
+        for request in erasures::due(&self.store, now).await? {
+            let abandoned = request.until.is_none_or(|begun| begun < now - TAKEN_OVER_AFTER);
+            if request.state == "running" && !abandoned && !self.is_ours(request.id) {
+                continue;
+            }
             match self.carry_out(&request).await {
+                // Another process was faster.
+                Err(PrivacyError::State { .. }) => {}
                 // It waits for the hold; whoever asks for the request sees that it is overdue.
                 Err(error @ PrivacyError::Held { .. }) => {
                     tracing::warn!(%error, request = %request.id, "an erasure waits");
@@ -367,6 +380,11 @@ impl Privacy {
             }
         }
         Ok(())
+    }
+
+    /// Whether this process began it.
+    fn is_ours(&self, id: Uuid) -> bool {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     /// A change of a request: its event first, so that no change is without one.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
-use shared::event::{Event, JsonText, TenantId};
+use shared::event::{Event, JsonText, TenantId, Trust};
 use shared::leaf::{Hash, Tag};
 
 use super::key::SubjectKey;
@@ -225,12 +225,14 @@ pub struct Finding {
 /// What of an event is the person's; none if it has nothing to do with them.
 pub fn judge(event: &Event, who: &Who) -> Option<Finding> {
     let actor = event.actor.as_ref();
-    let actor_is =
-        actor.is_some_and(|it| who.is(&it.id) || it.email.as_deref().is_some_and(|email| who.is(email)));
+    let id_is = actor.is_some_and(|actor| who.is(&actor.id));
+    let email_is = actor.and_then(|actor| actor.email.as_deref()).is_some_and(|email| who.is(email));
     let claimed_is = event.claimed_user.as_ref().is_some_and(|claimed| who.is(&claimed.id));
     let context = &event.context;
     let session_is = context.session.as_deref().is_some_and(|session| who.is(session));
-    let by = actor_is || session_is || claimed_is && actor.is_none();
+    // An address under another's id is theirs if that was proven; else somebody only named it.
+    let email_by = email_is && event.trust == Trust::Verified;
+    let by = id_is || email_by || session_is || claimed_is && actor.is_none();
 
     let entity = event.entity.as_ref();
     let target_is = entity.is_some_and(|entity| {
@@ -252,7 +254,7 @@ pub fn judge(event: &Event, who: &Who) -> Option<Finding> {
         .any(|text| who.within_structure(text));
 
     let wanted = [
-        (Tag::ACTOR, actor_is && actor.is_some()),
+        (Tag::ACTOR, id_is || email_is),
         (Tag::CLAIMED_USER, claimed_is),
         (Tag::TARGET, target_is),
         (Tag::IP, by && context.ip.is_some()),
@@ -268,7 +270,7 @@ pub fn judge(event: &Event, who: &Who) -> Option<Finding> {
     }
     let relation = match () {
         () if by => Relation::Actor,
-        () if about || claimed_is => Relation::Subject,
+        () if about || claimed_is || email_is => Relation::Subject,
         () => Relation::Mentioned,
     };
     Some(Finding { relation, whole, spreads: about || tags.contains(&Tag::CHANGES), tags })

@@ -12,7 +12,7 @@ use ingest::store::absences;
 use serde_json::{Value, json};
 use shared::event::{
     Action, Actor, ChangeSet, ClaimedUser, Entity, EntityType, Event, EventId, JsonText, Outcome, Place,
-    Quality, Timestamp,
+    Quality, Timestamp, Trust,
 };
 use shared::leaf::{ENTRY_LEN, Field, FieldKind, Hash, StoredOpening, Tag, commit};
 use shared::note::{Note, VerifierKey};
@@ -364,7 +364,7 @@ fn tables(server: &Server) -> PathBuf {
     paths.into_iter().find(|path| path.is_dir()).expect("a directory of tables")
 }
 
-/// What `pg_dump` writes, where it is installed.
+/// What `pg_dump` writes, where one of the server's version is installed.
 fn pg_dump(server: &Server) -> Option<String> {
     let installed = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let tool = installed.map(|version| version.path().join("bin/pg_dump")).find(|tool| tool.is_file())?;
@@ -376,7 +376,11 @@ fn pg_dump(server: &Server) -> Option<String> {
         .args(["-d", options.get_database()?])
         .output()
         .expect("run");
-    assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+    let said = String::from_utf8_lossy(&dumped.stderr);
+    if said.contains("server version mismatch") {
+        return None;
+    }
+    assert!(dumped.status.success(), "{said}");
     Some(String::from_utf8_lossy(&dumped.stdout).into_owned())
 }
 
@@ -465,6 +469,30 @@ async fn a_restored_database_forgets_nobody_it_was_told_to_erase() {
 fn copy(from: &Path, to: &Path) {
     let done = std::process::Command::new("cp").arg("-a").args([from, to]).status().expect("cp");
     assert!(done.success());
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_verified_ties_nothing_together() {
+    let server = Server::with(&QUICK).await;
+    let mut producer = server.producer().await;
+    let mut pretender = sample(1);
+    pretender.trust = Trust::Asserted;
+    pretender.actor =
+        Some(Actor { id: "pretender".to_owned(), email: Some(EMAIL.to_owned()), ..Actor::default() });
+    send(&server, &mut producer, &[by_alice(0), pretender]).await;
+    let known_by = async |subject: &str| {
+        let reply =
+            server.post_as_admin(&format!("/v1/subjects/{subject}/erase"), r#"{"preview":true}"#).await;
+        let preview = reply.json()["preview"].clone();
+        let names: Vec<String> = serde_json::from_value(preview["known_by"].clone()).expect("names");
+        (names, preview["counts"]["events"].as_u64())
+    };
+    assert_eq!(known_by("pretender").await, (vec!["pretender".to_owned()], Some(1)));
+    let (names, _) = known_by(ALICE).await;
+    assert_eq!(names, [ALICE, SESSION, EMAIL]);
+    let (names, _) = known_by(&EMAIL.to_uppercase()).await;
+    assert_eq!(names, [ALICE, SESSION, EMAIL], "an address leads to its owner in any case");
+    server.stop().await;
 }
 
 #[tokio::test]

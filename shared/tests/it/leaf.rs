@@ -250,7 +250,7 @@ proptest! {
     }
 }
 
-/// A quarter of an hour on one core: `cargo test --release -p shared --test it -- --ignored every_address`.
+/// 23 minutes on one core: `cargo test --release -p shared --test it -- --ignored every_address`.
 #[test]
 #[ignore = "tries all of 2^32 addresses"]
 fn every_address_is_tried_against_an_erased_one_and_none_fits() {
