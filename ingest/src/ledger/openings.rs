@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
 use ipnetwork::IpNetwork;
-use shared::absence::{AbsenceList, Lost};
+use shared::absence::AbsenceList;
 use shared::bundle::{LogId, OpeningLine};
 use shared::event::{ComplianceFlag, Event};
 use shared::leaf::{ENTRY_LEN, Glance, Hash, StoredOpening, Tag};
