@@ -17,7 +17,11 @@ const COUNTS = [
   ["unexplained", "missing without a record"],
 ];
 
-$("file").addEventListener("change", ({ target }) => target.files[0] && verify(target.files[0]));
+$("file").addEventListener("change", ({ target }) => {
+  const [file] = target.files;
+  target.value = ""; // the same file may be chosen again, with other keys
+  if (file) verify(file);
+});
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();

@@ -19,7 +19,7 @@ try {
   for (const bundle of bundles) {
     const [path, ...keys] = bundle.split("#");
     if (keys.length) {
-      await tab.getByText("What you trust").click();
+      if (!(await tab.getByLabel("Verifier keys, one a line").isVisible())) await tab.getByText("What you trust").click();
       await tab.getByLabel("Verifier keys, one a line").fill(keys.join("\n"));
     }
     await tab.getByLabel(/Choose a bundle/).setInputFiles(path);

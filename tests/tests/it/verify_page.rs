@@ -47,7 +47,7 @@ async fn a_dropped_bundle_is_verified_in_the_browser_and_nothing_leaves_it() {
     let adjust = Box::new(move |config: &mut tests::stack::EdgeConfig| config.mounts[0].upstream = upstream);
     let scene = Scene::start(&keys, Vec::new(), Setup { adjust, ..Setup::default() }).await;
     for name in ["one", "two", "three"] {
-        assert_eq!(scene.app(&creation(name).1).await.status, 200);
+        assert_eq!(scene.app(&creation(name).1).await.status, 201);
     }
     scene.of_action("AGENT_CREATED", 3).await;
     let folder = tempfile::tempdir().expect("a folder");
