@@ -1,7 +1,7 @@
 //! The page that verifies bundles, in a real browser, on a bundle of a running log.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -138,6 +138,6 @@ fn file_of(bundle: &Path, wanted: &str) -> Vec<u8> {
     panic!("{wanted} is not in it");
 }
 
-fn shown(path: &PathBuf) -> String {
+fn shown(path: &Path) -> String {
     path.display().to_string()
 }
