@@ -2,10 +2,8 @@
 //! that are read once and kept while their neighbours need them.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use shared::bundle::ProofFile;
 use shared::leaf::Hash;
 use shared::tree::{TILE_WIDTH, TileRef, inclusion_proof, node_hash};
 
@@ -56,16 +54,11 @@ impl Prover {
         for (first, len) in wanted {
             hashes.insert((first, len), self.subtree(log_id, head.size, first, len).await?);
         }
-        let proof = inclusion_proof(index, head.size, &mut |first, len| {
+        let hashes = inclusion_proof(index, head.size, &mut |first, len| {
             hashes.get(&(first, len)).copied().unwrap_or_default()
         })
         .map_err(|_| StoreError::Damaged("size of a log"))?;
-        let mut text = format!("c2sp.org/tlog-proof@v1\nindex {index}\n");
-        for hash in proof {
-            let _ = writeln!(text, "{}", BASE64.encode(hash));
-        }
-        let _ = write!(text, "\n{}", head.note);
-        Ok(Some(text))
+        Ok(Some(ProofFile { extra: None, index, hashes, checkpoint: head.note }.to_string()))
     }
 
     /// The root over `len` leaves from `first`: of whole subtrees, each half as large as the one before or smaller.
