@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod api;
+pub mod archive;
 pub mod auth;
 pub mod clock;
 pub mod command;
@@ -21,6 +22,7 @@ pub mod privacy;
 pub mod receive;
 pub mod retention;
 pub mod serve;
+pub mod storage;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

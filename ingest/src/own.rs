@@ -230,7 +230,11 @@ impl Recorder {
         let frames = shared::batch::unframe(&framed).map_err(|error| OwnError::Refused(error.to_string()))?;
         for framed in frames {
             let receipt = self.receiver.accept(framed).await.receipt().await;
-            receipt.map_err(|problem| OwnError::Refused(problem.title.to_string()))?;
+            let receipt = receipt.map_err(|problem| OwnError::Refused(problem.title.to_string()))?;
+            // What was set aside is kept, and yet nobody could point to it as a record.
+            if let Some((_, reason)) = receipt.quarantined.into_iter().next() {
+                return Err(OwnError::Refused(reason));
+            }
         }
         places
             .insert(tenant.clone(), Place { stream: place.stream, seq: place.seq + 1, prev: header.hash() });

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::account::Accountant;
 use crate::api::{self, State};
+use crate::archive::{Archive, ArchiveError};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -59,6 +60,9 @@ pub enum ServeError {
     /// Witnesses or the copies' storage.
     #[error(transparent)]
     Publisher(#[from] PublisherError),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The listener.
     #[error("http.listen: {address}: {source}")]
     Listen {
@@ -207,6 +211,7 @@ impl Backend {
         ));
         tracing::info!(verifier = %policies.verifier(), "policies that two admins agree on are signed");
         let watch = Watch::new(store.clone(), recorder.clone(), clock.clone(), config.integrity);
+        let archive = config.archive.as_ref().map(|it| Archive::open(it, store.clone())).transpose()?;
         let privacy = Arc::new(Privacy::new(
             store.clone(),
             recorder.clone(),
@@ -214,10 +219,11 @@ impl Backend {
             &config.log.key_file,
             &config.log.origin,
             &config.privacy,
+            archive.clone(),
         )?);
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
-        let retention = Retention::new(store.clone(), recorder.clone(), clock.clone());
+        let retention = Retention::new(store.clone(), recorder.clone(), clock.clone()).archiving(archive);
         let accountant = Accountant {
             store: store.clone(),
             recorder: recorder.clone(),

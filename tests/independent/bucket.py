@@ -1,6 +1,6 @@
 """What an operator, or a thief with the same credentials, can do to the bucket of heads.
 
-usage: bucket.py ENDPOINT make | read KEY | locked KEY | delete KEY | replace KEY
+usage: bucket.py ENDPOINT make | plain NAME | read KEY | locked KEY | delete KEY | replace KEY
 """
 
 import sys
@@ -21,6 +21,9 @@ def main(endpoint, what, key=None):
         s3.put_object_lock_configuration(
             Bucket=BUCKET, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
         )
+        return
+    if what == "plain":
+        s3.create_bucket(Bucket=key)
         return
     first = s3.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"][-1]["VersionId"]
     if what == "read":

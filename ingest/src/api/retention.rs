@@ -122,13 +122,13 @@ impl From<RetentionError> for Answer {
             RetentionError::Decided { .. } | RetentionError::Overtaken(_) | RetentionError::Released => {
                 Problem::new(409, "retention-conflict", "This cannot be changed so")
             }
-            RetentionError::Store(_) | RetentionError::Own(_) => {
+            RetentionError::Store(_) | RetentionError::Own(_) | RetentionError::Archive(_) => {
                 Problem::new(500, "internal", "Something broke on our side")
             }
         };
         match error {
             RetentionError::Store(error) => Self::from(error),
-            RetentionError::Own(error) => {
+            RetentionError::Own(_) | RetentionError::Archive(_) => {
                 tracing::error!(%error, "a request failed");
                 Self(problem)
             }

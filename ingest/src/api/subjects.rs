@@ -114,7 +114,7 @@ impl From<PrivacyError> for Answer {
             }
             PrivacyError::Held { .. } => Problem::new(409, "legal-hold", "A legal hold forbids it"),
             PrivacyError::SamePerson => Problem::new(403, "second-person", "This needs a second admin"),
-            PrivacyError::NotSequenced | PrivacyError::Own(_) => {
+            PrivacyError::NotSequenced | PrivacyError::Own(_) | PrivacyError::Archive(_) => {
                 tracing::error!(%error, "a request failed");
                 Problem::new(503, "store-unavailable", "The store is not available")
             }
@@ -127,7 +127,10 @@ impl From<PrivacyError> for Answer {
             PrivacyError::Store(error) | PrivacyError::Own(crate::own::OwnError::Store(error)) => {
                 Self::from(error)
             }
-            PrivacyError::Files(_) | PrivacyError::Own(_) | PrivacyError::NotSequenced => Self(problem),
+            PrivacyError::Files(_)
+            | PrivacyError::Own(_)
+            | PrivacyError::NotSequenced
+            | PrivacyError::Archive(_) => Self(problem),
             error => Self(problem.detail(error)),
         }
     }

@@ -8,6 +8,7 @@ use shared::event::TenantId;
 use tokio::sync::{Notify, watch};
 
 use super::{CommandError, print};
+use crate::archive::Archive;
 use crate::auth::Signers;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -54,7 +55,9 @@ pub(super) async fn run(config: Config, command: RetentionCommand) -> Result<(),
         let recorder =
             Recorder::new(store.clone(), receiver, clock.clone(), &config.log.key_file, &config.log.origin)
                 .map_err(ServeError::from)?;
-        let retention = Retention::new(store.clone(), recorder, clock);
+        let archive = config.archive.as_ref().map(|it| Archive::open(it, store.clone())).transpose();
+        let archive = archive.map_err(RetentionError::from)?;
+        let retention = Retention::new(store.clone(), recorder, clock).archiving(archive);
         said(&retention, command).await
     }
     .await;

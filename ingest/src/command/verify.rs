@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use super::{CommandError, print};
 use crate::clock::Clock;
-use crate::evidence::{Evidence, EvidenceError, Remote, Writer, copy};
+use crate::evidence::{Evidence, EvidenceError, Remote, Stored, Writer, copy};
+use crate::storage;
 
 /// The largest proof of one event that is read: its opening and its proof, in JSON.
 const MAX_PROVEN_LEN: usize = (256 << 10) + MAX_PROOF_LEN;
@@ -26,7 +27,8 @@ const PRINTED: usize = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
-    /// The URL of a backend, a bundle (a folder or a tar), or the proof of one event.
+    /// The URL of a backend, a bundle (a folder or a tar), a tenant's archive (a folder or s3://bucket/prefix/tenant), or the
+    /// proof of one event.
     target: String,
     /// A signed checkpoint that was kept: the log must continue it. Repeat for more.
     #[arg(long = "checkpoint", value_name = "FILE")]
@@ -184,11 +186,15 @@ fn open(arguments: &VerifyArguments, runtime: Handle) -> Result<Target, CommandE
             "--log is for a backend; a bundle is verified as a whole".to_owned(),
         ));
     }
+    if target.starts_with("s3://") {
+        let opened = storage::from_environment(target).map_err(EvidenceError::from)?;
+        return Ok(Target::Bundle(Evidence::Stored(Box::new(Stored::open(runtime, &opened)?))));
+    }
     let path = Path::new(target);
     if path.is_file() && read_capped(path, 0)?.first() == Some(&b'{') {
         return Ok(Target::Proof(Proven::read(path)?));
     }
-    Ok(Target::Bundle(Evidence::at(path)?))
+    Ok(Target::Bundle(Evidence::at(runtime, path)?))
 }
 
 impl Target {
@@ -333,6 +339,8 @@ fn words(report: &Report) -> String {
         ("erased", counts.erased),
         ("without context (its time was over)", counts.context_dropped),
         ("dropped (their time was over)", counts.dropped),
+        ("of these in an archive", counts.archived),
+        ("not in this archive (the database holds them)", counts.in_database),
         ("set aside on arrival", counts.set_aside),
         ("not yet sequenced", counts.not_yet_sequenced),
         ("missing without a record", counts.unexplained),

@@ -5,6 +5,7 @@
 
 mod publication;
 mod reader;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +20,9 @@ use shared::note::{KeyName, VerifierKey};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::Role;
-pub use publication::{CosignerEntry, Publication, Worm};
+pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
+pub use storage::Storage;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,17 @@ pub struct Config {
     pub publication: Publication,
     /// When logs are verified.
     pub integrity: Integrity,
+    /// Where events go before they are dropped.
+    pub archive: Option<Archive>,
+}
+
+/// Section `archive`.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Where it lies. Erasure changes it, so it must not be storage that keeps what was deleted.
+    pub storage: Storage,
+    /// After how many days from their arrival archived events go as well; never without it.
+    pub keep_days: Option<u32>,
 }
 
 /// Section `privacy`.
@@ -356,6 +369,14 @@ impl Config {
             certificates: keys.or("privacy.certificates", log.key_file.with_file_name("erasures"))?,
             sweep: milliseconds(&mut keys, "privacy.sweep_ms", 10_000)?,
         };
+        let archive =
+            match (Storage::read(&mut keys, &storage::ARCHIVE)?, keys.optional("archive.keep_days")?) {
+                (None, Some(_)) => return Err(ConfigError::key("archive.url", "is missing")),
+                (_, Some(..30 | 36_501..)) => {
+                    return Err(ConfigError::key("archive.keep_days", "must be 30 to 36500"));
+                }
+                (storage, keep_days) => storage.map(|storage| Archive { storage, keep_days }),
+            };
         let retention = Retention {
             automatic: keys.or("retention.automatic", true)?,
             interval: milliseconds(&mut keys, "retention.interval_ms", 3_600_000)?,
@@ -389,6 +410,7 @@ impl Config {
             witnesses,
             privacy,
             retention,
+            archive,
             publication,
             integrity,
         })
@@ -622,6 +644,9 @@ mod tests {
             ("[publication]\nquorum = 1", "publication.quorum: "),
             ("[worm]\nurl = 'ftp://x'", "worm.url: "),
             ("[worm]\nsecret_access_key = 'secret'", "worm.url: is missing"),
+            ("[archive]\nurl = 'archive'", "archive.url: "),
+            ("[archive]\nkeep_days = 400", "archive.url: is missing"),
+            ("[archive]\nurl = 's3://b'\nkeep_days = 1", "archive.keep_days: "),
             ("[integrity]\ntree_ms = 0", "integrity.tree_ms: "),
             ("[[api_keys]]\nid='a'\ntenant='T'\nrole='admin'\nsha256=''", "api_keys[0].sha256: "),
         ];

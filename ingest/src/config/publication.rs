@@ -1,12 +1,12 @@
 //! Who has to have seen a head before it is served: `cosigners`, `worm` and `publication`.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
 use shared::note::CosignerKey;
 
 use super::reader::Reader;
+use super::storage::{self, Storage};
 use super::{ConfigError, entries};
 
 /// What a head needs before it is served. Nothing by default: then every head is served at once.
@@ -18,8 +18,8 @@ pub struct Publication {
     pub interval: Duration,
     /// The witnesses.
     pub cosigners: Vec<CosignerEntry>,
-    /// Where heads are copied to.
-    pub worm: Option<Worm>,
+    /// Where heads are copied to: storage that neither overwrites nor deletes.
+    pub worm: Option<Storage>,
 }
 
 impl Publication {
@@ -40,27 +40,6 @@ pub struct CosignerEntry {
     pub monitoring_url: String,
 }
 
-/// Section `worm`: storage that neither overwrites nor deletes.
-#[derive(Clone)]
-pub struct Worm {
-    /// `s3://bucket/prefix` or `file:///directory`.
-    pub url: String,
-    /// The S3 endpoint, unless it is Amazon's own.
-    pub endpoint: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// The access key's id.
-    pub access_key_id: Option<String>,
-    /// The access key.
-    pub secret_access_key: Option<String>,
-}
-
-impl fmt::Debug for Worm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worm").field("url", &self.url).finish_non_exhaustive()
-    }
-}
-
 impl Publication {
     pub(super) fn read(keys: &mut Reader) -> Result<Self, ConfigError> {
         let cosigners = entries::<Entry, _>(keys, "cosigners", Entry::check)?;
@@ -72,23 +51,7 @@ impl Publication {
         if !(10..=3_600_000).contains(&interval) {
             return Err(ConfigError::key("publication.interval_ms", "must be 10 to 3600000"));
         }
-        let url = keys.optional::<String>("worm.url")?;
-        let endpoint = keys.optional("worm.endpoint")?;
-        let region = keys.optional("worm.region")?;
-        let access_key_id = keys.optional("worm.access_key_id")?;
-        let secret_access_key = keys.optional("worm.secret_access_key")?;
-        let worm = match url {
-            Some(url) if url.starts_with("s3://") || url.starts_with("file:///") => {
-                Some(Worm { url, endpoint, region, access_key_id, secret_access_key })
-            }
-            Some(_) => {
-                return Err(ConfigError::key("worm.url", "is not s3://bucket/prefix or file:///directory"));
-            }
-            None if endpoint.is_some() || access_key_id.is_some() || secret_access_key.is_some() => {
-                return Err(ConfigError::key("worm.url", "is missing"));
-            }
-            None => None,
-        };
+        let worm = Storage::read(keys, &storage::WORM)?;
         Ok(Self { quorum, interval: Duration::from_millis(interval), cosigners, worm })
     }
 }

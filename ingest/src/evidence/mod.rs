@@ -1,24 +1,31 @@
-//! Evidence: bundles where they lie, in a folder, in a tar, or behind the URL of a backend, and writing them down.
+//! Evidence: bundles where they lie, in a folder, in a tar, in an archive, or behind the URL of a backend, and writing them
+//! down.
 //!
 //! What the bytes mean is read in [`shared::bundle`] and judged in [`shared::verify`]; here they are only fetched, each
 //! within its limit.
 
-mod archive;
 mod folder;
 mod remote;
+mod stored;
+mod tar;
 mod writer;
 
-pub use archive::Archive;
 pub use folder::Folder;
 pub use remote::Remote;
+pub use stored::Stored;
+pub use tar::Tar;
 pub use writer::{Writer, copy};
 
 use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
-use shared::bundle::{MANIFEST, MAX_LINE_LEN, MAX_MANIFEST_LEN, Manifest, ManifestError};
+use shared::bundle::{Kind, MANIFEST, MAX_LINE_LEN, MAX_MANIFEST_LEN, Manifest, ManifestError};
 use shared::verify::Source;
+use tokio::runtime::Handle;
 use uuid::Uuid;
+
+use crate::archive::ArchiveError;
+use crate::storage::{self, StorageError};
 
 /// Why evidence could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +55,12 @@ pub enum EvidenceError {
     /// The URL.
     #[error("{0}")]
     Url(String),
+    /// Object storage.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An archive.
+    #[error(transparent)]
+    Archive(#[from] Box<ArchiveError>),
     /// The backend's answer.
     #[error("{path}: {reason}")]
     Http {
@@ -69,21 +82,27 @@ pub enum Evidence {
     /// In a folder.
     Folder(Folder),
     /// In a tar.
-    Archive(Archive),
+    Tar(Tar),
+    /// In an archive.
+    Stored(Box<Stored>),
     /// Behind a URL.
     Remote(Box<Remote>),
 }
 
 impl Evidence {
-    /// A folder or a tar.
+    /// A folder, a tar, or an archive in a folder.
     ///
     /// # Errors
-    /// If it cannot be read, or is neither.
-    pub fn at(path: &Path) -> Result<Self, EvidenceError> {
+    /// If it cannot be read, or is none of them.
+    pub fn at(runtime: Handle, path: &Path) -> Result<Self, EvidenceError> {
         if std::fs::metadata(path).map_err(io(path))?.is_dir() {
-            Ok(Self::Folder(Folder::new(path)))
+            let mut folder = Self::Folder(Folder::new(path));
+            if folder.manifest().is_ok_and(|manifest| manifest.kind == Kind::Archive) {
+                return Ok(Self::Stored(Box::new(Stored::open(runtime, &storage::directory(path)?)?)));
+            }
+            Ok(folder)
         } else {
-            Ok(Self::Archive(Archive::open(path)?))
+            Ok(Self::Tar(Tar::open(path)?))
         }
     }
 
@@ -94,8 +113,9 @@ impl Evidence {
     pub fn manifest(&mut self) -> Result<Manifest, EvidenceError> {
         let name = match self {
             Self::Folder(folder) => folder.name(),
-            Self::Archive(archive) => archive.name(),
+            Self::Tar(tar) => tar.name(),
             Self::Remote(remote) => return Ok(remote.manifest().clone()),
+            Self::Stored(stored) => return Ok(stored.manifest().clone()),
         };
         let bytes = self.file(MANIFEST, MAX_MANIFEST_LEN + 1)?.ok_or(EvidenceError::NoManifest(name))?;
         Ok(Manifest::parse(&bytes)?)
@@ -108,7 +128,8 @@ impl Source for Evidence {
     fn file(&mut self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, EvidenceError> {
         match self {
             Self::Folder(folder) => folder.file(path, limit),
-            Self::Archive(archive) => archive.file(path, limit),
+            Self::Tar(tar) => tar.file(path, limit),
+            Self::Stored(stored) => stored.file(path, limit),
             Self::Remote(remote) => remote.file(path, limit),
         }
     }
@@ -116,7 +137,8 @@ impl Source for Evidence {
     fn absences(&mut self) -> Result<Vec<Uuid>, EvidenceError> {
         match self {
             Self::Folder(folder) => folder.absences(),
-            Self::Archive(archive) => Ok(archive.absences()),
+            Self::Tar(tar) => Ok(tar.absences()),
+            Self::Stored(stored) => stored.absences(),
             Self::Remote(remote) => remote.absences(),
         }
     }
@@ -124,7 +146,8 @@ impl Source for Evidence {
     fn has_openings(&mut self) -> Result<bool, EvidenceError> {
         match self {
             Self::Folder(folder) => Ok(folder.has_openings()),
-            Self::Archive(archive) => Ok(archive.has_openings()),
+            Self::Tar(tar) => Ok(tar.has_openings()),
+            Self::Stored(_) => Ok(true),
             Self::Remote(remote) => remote.has_openings(),
         }
     }
@@ -132,7 +155,8 @@ impl Source for Evidence {
     fn next_opening(&mut self) -> Result<Option<Vec<u8>>, EvidenceError> {
         match self {
             Self::Folder(folder) => folder.next_opening(),
-            Self::Archive(archive) => archive.next_opening(),
+            Self::Tar(tar) => tar.next_opening(),
+            Self::Stored(stored) => stored.next_opening(),
             Self::Remote(remote) => remote.next_opening(),
         }
     }

@@ -7,26 +7,22 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
-use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use object_store::{GetOptions, ObjectStore, PutMode, PutOptions, PutPayload};
 use shared::note::Note;
 
 use crate::config;
+use crate::storage::{self, Opened, StorageError};
 
 /// The largest copy that is read.
 const MAX_COPY: u64 = 64 * 1024;
-
-const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
 
 /// Why a copy was not made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum WormError {
     /// The configuration does not lead to a store.
     #[error("worm.url: {0}")]
-    Config(String),
+    Config(#[from] StorageError),
     /// The store did not answer, or refused.
     #[error("the copies' storage: {0}")]
     Store(String),
@@ -57,36 +53,9 @@ impl Worm {
     ///
     /// # Errors
     /// [`WormError::Config`].
-    pub fn open(config: &config::Worm) -> Result<Self, WormError> {
-        let refused = |error: object_store::Error| WormError::Config(error.to_string());
-        if let Some(dir) = config.url.strip_prefix("file://") {
-            std::fs::create_dir_all(dir).map_err(|error| WormError::Config(error.to_string()))?;
-            let store = LocalFileSystem::new_with_prefix(dir).map_err(refused)?.with_fsync(true);
-            let store: Arc<dyn ObjectStore> = Arc::new(store);
-            return Ok(Self { writer: Arc::clone(&store), store, prefix: Path::default() });
-        }
-        crate::tls::use_ring();
-        let place = config.url.strip_prefix("s3://").unwrap_or_default();
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(bucket)
-            .with_region(config.region.as_deref().unwrap_or("us-east-1"))
-            .with_conditional_put(S3ConditionalPut::ETagMatch);
-        if let Some(endpoint) = &config.endpoint {
-            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-        }
-        if let (Some(id), Some(key)) = (&config.access_key_id, &config.secret_access_key) {
-            builder = builder.with_access_key_id(id).with_secret_access_key(key);
-        }
-        // Locked buckets take no object without a checksum, and without the header that announces it.
-        let announced = HeaderMap::from_iter([(CHECKSUM, HeaderValue::from_static("SHA256"))]);
-        let options = ClientOptions::new()
-            .with_allow_http(config.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")))
-            .with_default_headers(announced);
-        let writer = builder.clone().with_checksum_algorithm(Checksum::SHA256).with_client_options(options);
-        let store = Arc::new(builder.build().map_err(refused)?);
-        let writer = Arc::new(writer.build().map_err(refused)?);
-        Ok(Self { store, writer, prefix: Path::from(prefix) })
+    pub fn open(config: &config::Storage) -> Result<Self, WormError> {
+        let Opened { store, checked, prefix } = storage::open(config)?;
+        Ok(Self { store, writer: checked, prefix })
     }
 
     /// Copies a head, unless its copy is there. The copy is read back: storage that says yes may still have lost it.

@@ -41,7 +41,9 @@ impl Privacy {
         let missing = PrivacyError::Missing;
         let names: Vec<String> = match (&request.subject, known) {
             (Some(subject), "approved") => {
-                let names = find::names(&self.store, tenant, subject, &request.names).await?;
+                let names =
+                    find::names(&self.store, self.archive.as_ref(), tenant, subject, &request.names, None)
+                        .await?;
                 names.iter().map(str::to_owned).collect()
             }
             _ => request.names.clone(),
@@ -50,7 +52,7 @@ impl Privacy {
             let holds = self.holds(tenant).await?;
             if !holds.is_empty() {
                 let who = Who::Named(Names::of(&names));
-                let found = find::search(&self.store, tenant, &who, &holds, Extent::All).await?;
+                let found = self.search(tenant, &who, &holds, Extent::All).await?;
                 found.held.map_or(Ok(()), |hold| Err(PrivacyError::held(hold)))?;
             }
         }
@@ -79,9 +81,9 @@ impl Privacy {
         who: &Who,
         known: Vec<Loss>,
     ) -> Result<(), PrivacyError> {
-        let found = find::search(&self.store, tenant, who, &[], Extent::All).await?;
+        let found = self.search(tenant, who, &[], Extent::All).await?;
         let mut losses = known;
-        losses.extend(found.losses);
+        losses.extend(found.losses.into_iter().filter(|loss| loss.part.is_none()));
         losses.extend(find::annotations(&self.store, tenant, &found.spreads).await?);
         self.remove(tenant, request, &losses).await?;
 
@@ -97,7 +99,8 @@ impl Privacy {
         if !late.is_empty() {
             self.remove(tenant, request, &late).await?;
         }
-        Ok(())
+        // What went to the archive while the database was looked at is there by now.
+        self.remove_archived(tenant, request, who, &found.spreads).await
     }
 
     /// Records what goes and removes it. At least one record is made, of nothing if nothing was found.
@@ -137,7 +140,7 @@ impl Privacy {
         Err(PrivacyError::NotSequenced)
     }
 
-    async fn record(
+    pub(super) async fn record(
         &self,
         tenant: &TenantId,
         request: &Request,
@@ -238,6 +241,7 @@ impl Privacy {
         request.closed_at = Some(self.clock.now().to_utc());
         erasures::update(&mut transaction, &request).await?;
         store::commit(transaction).await?;
+        self.mirror(tenant).await;
         Ok(())
     }
 

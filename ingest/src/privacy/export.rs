@@ -12,10 +12,10 @@ use shared::leaf::{self, StoredOpening};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::find::{Extent, Found, Pages, open};
+use super::find::{Extent, Found, Page, Pages, open};
 use super::person::{Who, judge, of_the_other};
 use super::proof::Prover;
-use super::{Privacy, PrivacyError, find};
+use super::{Privacy, PrivacyError};
 use crate::ledger::key;
 use crate::own::OwnEvent;
 use crate::policy::Admin;
@@ -76,7 +76,7 @@ impl Privacy {
         let known: Vec<String> = names.iter().map(str::to_owned).collect();
         let who = Who::Named(names);
         let until = std::time::Instant::now() + super::LOOK_FOR;
-        let found = find::search(&self.store, &tenant, &who, &[], Extent::First(until)).await?;
+        let found = self.search(&tenant, &who, &[], Extent::First(until)).await?;
         if found.complete && found.losses.is_empty() {
             return Err(PrivacyError::Unknown);
         }
@@ -145,17 +145,13 @@ impl Privacy {
         }
         let mut sums = Found::default();
         let mut prover = Prover::new(self.store.clone());
-        let mut pages = Pages::new(&self.store, tenant);
-        loop {
-            let page = pages.next().await?;
-            if page.is_empty() {
-                break;
-            }
+        let mut pages = Pages::new(&self.store, self.archive.as_ref(), tenant);
+        while let Some(Page { events, part }) = pages.next().await? {
             let mut theirs = Vec::new();
-            for placed in page {
+            for placed in events {
                 let (opening, event) = open(&placed.opening)?;
                 if let Some(finding) = judge(&event, who) {
-                    sums.add(&placed, &finding);
+                    sums.add(&placed, part.as_ref(), &finding);
                     theirs.push((placed, opening, event, finding));
                 }
             }
@@ -191,7 +187,7 @@ impl Privacy {
                     line["leaf"] = json!({"log_id": log, "index": index});
                     line["proof"] = proof.into();
                 }
-                if !writer.event(&line, placed.occurred_at).await {
+                if !writer.event(&line, event.occurred_at.to_utc()).await {
                     return Ok(());
                 }
             }

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use shared::event::{Event, JsonText, TenantId};
+use shared::event::{Event, JsonText, TenantId, Trust};
 use shared::leaf::{StoredOpening, Tag};
 use uuid::Uuid;
 
 use super::PrivacyError;
 use super::person::{Finding, Names, PEOPLE, Relation, Who, judge};
+use crate::archive::part::Row;
+use crate::archive::{Archive, PartName};
 use crate::store::holds::Hold;
-use crate::store::subjects::{self, PlacedEvent};
+use crate::store::subjects::{self, PlacedEvent, Tie};
 use crate::store::{Store, StoreError, events};
 
 const PAGE: i64 = 1_000;
@@ -24,9 +26,11 @@ const ABOUT: i64 = 1_000;
 /// them show.
 pub(super) async fn names(
     store: &Store,
+    archive: Option<&Archive>,
     tenant: &TenantId,
     subject: &str,
     emails: &[String],
+    until: Option<Instant>,
 ) -> Result<Names, PrivacyError> {
     let mut ids: BTreeSet<String> = [subject.to_owned()].into();
     let mut known: BTreeSet<String> = emails.iter().map(|email| super::person::fold(email)).collect();
@@ -40,12 +44,27 @@ pub(super) async fn names(
         ties = subjects::ties_of_emails(store, tenant.as_str(), &list(&known)).await?;
         ids.extend(ties.iter().filter_map(|tie| tie.actor_id.clone()));
     }
+    if let Some(archive) = archive {
+        for tie in archived_ties(archive, tenant, until).await? {
+            let email = tie.actor_email.as_deref().map(super::person::fold);
+            let tied = tie.actor_id.clone().filter(|_| email.is_some_and(|email| known.contains(&email)));
+            ids.extend(tied);
+            ties.push(tie);
+        }
+        ties.retain(|tie| tie.actor_id.as_ref().is_some_and(|id| ids.contains(id)));
+    }
     ties.extend(subjects::ties_of_ids(store, tenant.as_str(), &list(&ids)).await?);
     for tie in &ties {
         [&tie.actor_email, &tie.session_id].into_iter().flatten().for_each(|text| found.add(text));
     }
+    let mut about = Vec::new();
     for opening in subjects::about(store, tenant.as_str(), &PEOPLE, &list(&ids), ABOUT).await? {
-        let event = events::read(&opening).ok_or(StoreError::Damaged("event"))?;
+        about.push(events::read(&opening).ok_or(StoreError::Damaged("event"))?);
+    }
+    if let Some(archive) = archive {
+        about.extend(archived_about(archive, tenant, &ids, until).await?);
+    }
+    for event in about {
         if let Some(name) = event.entity.as_ref().and_then(|entity| entity.name.as_deref()) {
             found.add_called(name);
         }
@@ -55,6 +74,65 @@ pub(super) async fn names(
     }
     ids.iter().chain(&known).for_each(|text| found.add(text));
     Ok(found)
+}
+
+/// What verified events in the archive say of their actors. Sessions are not archived.
+async fn archived_ties(
+    archive: &Archive,
+    tenant: &TenantId,
+    until: Option<Instant>,
+) -> Result<Vec<Tie>, PrivacyError> {
+    let mut ties = BTreeSet::new();
+    each_archived(archive, tenant, until, |event| {
+        if let Some(actor) = event.actor.filter(|_| event.trust == Trust::Verified) {
+            ties.insert((actor.id, actor.email));
+        }
+        true
+    })
+    .await?;
+    let tie = |(id, actor_email)| Tie { actor_id: Some(id), actor_email, session_id: None };
+    Ok(ties.into_iter().map(tie).collect())
+}
+
+/// Events in the archive about people of these ids.
+async fn archived_about(
+    archive: &Archive,
+    tenant: &TenantId,
+    ids: &BTreeSet<String>,
+    until: Option<Instant>,
+) -> Result<Vec<Event>, PrivacyError> {
+    let mut about = Vec::new();
+    each_archived(archive, tenant, until, |event| {
+        let entity = event.entity.as_ref();
+        let kind = entity.is_some_and(|entity| PEOPLE.contains(&entity.kind.as_str()));
+        if kind && entity.and_then(|entity| entity.id.as_ref()).is_some_and(|id| ids.contains(id)) {
+            about.push(event);
+        }
+        i64::try_from(about.len()).is_ok_and(|n| n < ABOUT)
+    })
+    .await?;
+    Ok(about)
+}
+
+/// Shows a tenant's archived events until one is enough, or it is too late.
+async fn each_archived(
+    archive: &Archive,
+    tenant: &TenantId,
+    until: Option<Instant>,
+    mut show: impl FnMut(Event) -> bool,
+) -> Result<(), PrivacyError> {
+    let folder = archive.folder(tenant.as_str());
+    for part in folder.parts().await?.newest {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+        for row in folder.load(&part).await? {
+            if !show(open(&row.opening)?.1) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Adds the texts under members that are called a name of a person, on either side of a change.
@@ -86,11 +164,14 @@ pub(super) struct Loss {
     pub(super) tags: Vec<Tag>,
     /// Whether the person did it.
     pub(super) by: bool,
+    /// The part of the archive that it is in; none if it is in the database.
+    pub(super) part: Option<PartName>,
 }
 
 impl Loss {
-    pub(super) fn of(event: &PlacedEvent, finding: &Finding) -> Self {
+    pub(super) fn of(event: &PlacedEvent, part: Option<&PartName>, finding: &Finding) -> Self {
         Self {
+            part: part.cloned(),
             leaf: (event.batch_id, event.position),
             event: Some((event.filed_at, event.id)),
             tags: if finding.whole { Vec::new() } else { finding.tags.clone() },
@@ -138,24 +219,59 @@ impl Extent {
     }
 }
 
-/// A tenant's events one after the other, each as a page of them gives it.
+/// Some of a tenant's events.
+pub(super) struct Page {
+    /// The events.
+    pub(super) events: Vec<PlacedEvent>,
+    /// The part of the archive that they are in; none if they are in the database.
+    pub(super) part: Option<PartName>,
+}
+
+/// A tenant's events one page after the other: first those of the database, then those of the archive, so that what goes there
+/// meanwhile is seen all the same.
 pub(super) struct Pages<'a> {
     store: &'a Store,
+    archive: Option<&'a Archive>,
     tenant: &'a TenantId,
     after: (DateTime<Utc>, Uuid),
+    parts: Option<std::vec::IntoIter<PartName>>,
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn new(store: &'a Store, tenant: &'a TenantId) -> Self {
-        Self { store, tenant, after: (DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()) }
+    pub(super) fn new(store: &'a Store, archive: Option<&'a Archive>, tenant: &'a TenantId) -> Self {
+        Self { store, archive, tenant, after: (DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()), parts: None }
     }
 
-    pub(super) async fn next(&mut self) -> Result<Vec<PlacedEvent>, StoreError> {
-        let page = subjects::page(self.store, self.tenant.as_str(), self.after, PAGE).await?;
-        if let Some(last) = page.last() {
-            self.after = (last.filed_at, last.id);
+    pub(super) async fn next(&mut self) -> Result<Option<Page>, PrivacyError> {
+        let tenant = self.tenant.as_str();
+        if self.parts.is_none() {
+            let events = subjects::page(self.store, tenant, self.after, PAGE).await?;
+            if let Some(last) = events.last() {
+                self.after = (last.filed_at, last.id);
+                return Ok(Some(Page { events, part: None }));
+            }
         }
-        Ok(page)
+        let Some(archive) = self.archive else { return Ok(None) };
+        let folder = archive.folder(tenant);
+        let parts = match &mut self.parts {
+            Some(parts) => parts,
+            none => none.insert(folder.parts().await?.newest.into_iter()),
+        };
+        let Some(part) = parts.next() else { return Ok(None) };
+        let events = folder.load(&part).await?.into_iter().map(placed).collect();
+        Ok(Some(Page { events, part: Some(part) }))
+    }
+}
+
+fn placed(row: Row) -> PlacedEvent {
+    PlacedEvent {
+        id: row.id,
+        filed_at: row.filed_at,
+        received_at: row.received_at,
+        batch_id: row.batch_id,
+        position: row.position,
+        opening: row.opening,
+        pseudonym: row.pseudonym,
     }
 }
 
@@ -170,22 +286,19 @@ pub(super) fn open(bytes: &[u8]) -> Result<(StoredOpening, Event), StoreError> {
 /// Everything of a tenant that is the person's.
 pub(super) async fn search(
     store: &Store,
+    archive: Option<&Archive>,
     tenant: &TenantId,
     who: &Who,
     holds: &[Hold],
     extent: Extent,
 ) -> Result<Found, PrivacyError> {
     let mut found = Found::default();
-    let mut pages = Pages::new(store, tenant);
-    loop {
-        let page = pages.next().await?;
-        if page.is_empty() {
-            break;
-        }
-        for placed in &page {
+    let mut pages = Pages::new(store, archive, tenant);
+    while let Some(page) = pages.next().await? {
+        for placed in &page.events {
             let (_, event) = open(&placed.opening)?;
             if let Some(finding) = judge(&event, who) {
-                found.add(placed, &finding);
+                found.add(placed, page.part.as_ref(), &finding);
                 if found.held.is_none() {
                     found.held = holds.iter().find(|hold| covers(hold, &event)).cloned();
                 }
@@ -204,7 +317,7 @@ pub(super) async fn search(
             if who.within(&row.reason) || row.raw.as_ref().is_some_and(|raw| who.within_bytes(raw)) {
                 found.whole += 1;
                 let leaf = (row.batch_id, row.position);
-                found.losses.push(Loss { leaf, event: None, tags: Vec::new(), by: false });
+                found.losses.push(Loss { leaf, event: None, tags: Vec::new(), by: false, part: None });
             }
         }
     }
@@ -213,7 +326,7 @@ pub(super) async fn search(
 }
 
 impl Found {
-    pub(super) fn add(&mut self, placed: &PlacedEvent, finding: &Finding) {
+    pub(super) fn add(&mut self, placed: &PlacedEvent, part: Option<&PartName>, finding: &Finding) {
         *self.relations.entry(finding.relation.word()).or_default() += 1;
         if finding.whole {
             self.whole += 1;
@@ -224,7 +337,7 @@ impl Found {
         if finding.spreads {
             self.spreads.push(placed.id);
         }
-        self.losses.push(Loss::of(placed, finding));
+        self.losses.push(Loss::of(placed, part, finding));
     }
 }
 
@@ -243,7 +356,13 @@ pub(super) async fn annotations(
                 opening.fields().iter().map(|field| field.tag).filter(|tag| free.contains(tag)).collect();
             if !tags.is_empty() {
                 let leaf = (placed.batch_id, placed.position);
-                losses.push(Loss { leaf, event: Some((placed.filed_at, placed.id)), tags, by: false });
+                losses.push(Loss {
+                    leaf,
+                    event: Some((placed.filed_at, placed.id)),
+                    tags,
+                    by: false,
+                    part: None,
+                });
             }
         }
     }

@@ -42,7 +42,7 @@ impl Privacy {
                     let (_, event) = open(&placed.opening)?;
                     for one in erased.iter().filter(|one| one.came_before(&event)) {
                         if let Some(finding) = judge(&event, &one.who) {
-                            late.entry(one.request.id).or_default().add(placed, &finding);
+                            late.entry(one.request.id).or_default().add(placed, None, &finding);
                         }
                     }
                 }

@@ -4,6 +4,7 @@
 //! days), waits out a cool-off in which it can be cancelled, and is then carried out: values and salts go, leaves stay. What
 //! arrives late of an erased person is erased as well, and so is what a restored copy of the database brings back.
 
+mod archived;
 pub mod certificate;
 mod erase;
 pub mod export;
@@ -29,6 +30,7 @@ use shared::note::{KeyName, VerifierKey};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use crate::archive::{Archive, ArchiveError};
 use crate::clock::{Clock, random};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::own::{OwnError, OwnEvent, Recorder};
@@ -96,6 +98,9 @@ pub enum PrivacyError {
     /// The directory of certificates.
     #[error("certificates: {0}")]
     Files(#[from] std::io::Error),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
 }
 
 impl PrivacyError {
@@ -160,6 +165,7 @@ pub struct Privacy {
     name: KeyName,
     hashes: SubjectKey,
     shelf: Shelf,
+    archive: Option<Archive>,
     cool_off: TimeDelta,
     changed: Notify,
     begun: Mutex<HashSet<Uuid>>,
@@ -177,6 +183,7 @@ impl Privacy {
         log_key_file: &Path,
         origin: &KeyName,
         settings: &crate::config::Privacy,
+        archive: Option<Archive>,
     ) -> Result<Self, KeyFileError> {
         let name = KeyName::try_from(format!("{origin}/erasure")).expect("an origin leaves room");
         let key = LogKey::load_or_create("erasure.key", &log_key_file.with_file_name("erasure.key"), &name)?;
@@ -184,7 +191,7 @@ impl Privacy {
         let cool_off = TimeDelta::from_std(settings.cool_off).unwrap_or(TimeDelta::days(1));
         let shelf = Shelf::new(PathBuf::from(&settings.certificates));
         let (changed, begun) = (Notify::new(), Mutex::default());
-        Ok(Self { store, recorder, clock, key, name, hashes, shelf, cool_off, changed, begun })
+        Ok(Self { store, recorder, clock, key, name, hashes, shelf, archive, cool_off, changed, begun })
     }
 
     /// The key that signs certificates.
@@ -207,7 +214,7 @@ impl Privacy {
         let who = Who::Named(names);
         let holds = self.holds(tenant).await?;
         let extent = Extent::Until(Instant::now() + LOOK_FOR);
-        let found = find::search(&self.store, tenant, &who, &holds, extent).await?;
+        let found = self.search(tenant, &who, &holds, extent).await?;
         let beside = self.beside(tenant, &who).await?;
         if found.complete && found.losses.is_empty() && beside == Beside::default() {
             return Err(PrivacyError::Unknown);
@@ -227,7 +234,7 @@ impl Privacy {
         let holds = self.holds(tenant).await?;
         let until = Instant::now() + LOOK_FOR;
         let extent = if holds.is_empty() { Extent::First(until) } else { Extent::Until(until) };
-        let found = find::search(&self.store, tenant, &who, &holds, extent).await?;
+        let found = self.search(tenant, &who, &holds, extent).await?;
         let nothing = found.complete && found.losses.is_empty();
         if nothing && self.beside(tenant, &who).await? == Beside::default() {
             return Err(PrivacyError::Unknown);
@@ -290,7 +297,7 @@ impl Privacy {
             if !holds.is_empty() {
                 let who = Who::Named(self.names(admin.tenant, subject, &known.names).await?);
                 let extent = Extent::Until(Instant::now() + LOOK_FOR);
-                let found = find::search(&self.store, admin.tenant, &who, &holds, extent).await?;
+                let found = self.search(admin.tenant, &who, &holds, extent).await?;
                 found.held.map_or(Ok(()), |hold| Err(PrivacyError::held(hold)))?;
             }
         }
@@ -451,7 +458,18 @@ impl Privacy {
             let reason = format!("is not a list of at most {MAX_EMAILS} addresses");
             return Err(PrivacyError::Parameter("emails", reason));
         }
-        find::names(&self.store, tenant, subject, emails).await
+        let until = Some(Instant::now() + LOOK_FOR);
+        find::names(&self.store, self.archive.as_ref(), tenant, subject, emails, until).await
+    }
+
+    async fn search(
+        &self,
+        tenant: &TenantId,
+        who: &Who,
+        holds: &[Hold],
+        extent: Extent,
+    ) -> Result<Found, PrivacyError> {
+        find::search(&self.store, self.archive.as_ref(), tenant, who, holds, extent).await
     }
 
     async fn holds(&self, tenant: &TenantId) -> Result<Vec<Hold>, PrivacyError> {

@@ -132,6 +132,7 @@ impl Privacy {
                             // Only of acts of theirs does it go where they came from.
                             by: tags.iter().any(|tag| ORIGIN.contains(tag)),
                             tags: tags.clone(),
+                            part: None,
                         });
                     }
                 }

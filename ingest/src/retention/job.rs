@@ -16,6 +16,7 @@ use super::plan::{Look, end_of, limits, looks, since};
 use super::{Periods, Retention, RetentionError, notice};
 use crate::own::OwnEvent;
 use crate::store::retention::RunRow;
+use crate::store::shipments::{Leave, ShipmentRow};
 use crate::store::swap::{self, Copied, Gone, Kept, Limits, Outcome, Swapped};
 use crate::store::{StoreError, partitions, retention};
 use crate::view::time;
@@ -94,6 +95,9 @@ impl Retention {
             }
             let periods = self.in_force(&mut lead, &tenant).await?;
             self.clear(&tenant, periods).await?;
+            if let Some(archive) = &self.archive {
+                archive.sweep(&tenant).await?;
+            }
             tenants.push((tenant, periods));
         }
         let mut done = Vec::new();
@@ -111,9 +115,24 @@ impl Retention {
                 done.extend(self.month(month, &parts, now).await?);
             }
         }
+        for (tenant, _) in tenants {
+            let tenant = TenantId::try_from(tenant).map_err(|_| StoreError::Damaged("tenant"))?;
+            self.keep_archive(&tenant).await?;
+        }
         // Holds the lock until here.
         drop(lead);
         Ok(done)
+    }
+
+    /// Lets go what is over in the archive, and brings the logs there up to date.
+    async fn keep_archive(&self, tenant: &TenantId) -> Result<(), RetentionError> {
+        let Some(archive) = &self.archive else { return Ok(()) };
+        archive.expire(&self.recorder, tenant, self.now()).await?;
+        if archive.mirror_soon(tenant, &self.clock).await? {
+            return Ok(());
+        }
+        tracing::warn!(%tenant, "records of drops wait for a published head, the archive's logs follow later");
+        Ok(())
     }
 
     async fn clear(&self, tenant: &str, periods: Periods) -> Result<(), RetentionError> {
@@ -173,7 +192,9 @@ impl Retention {
             let (copied, context) = self.copy(month, limits).await?;
             let recording = std::time::Instant::now();
             let losses = losses(&copied, context)?;
-            let (outcome, dropped, context) = self.record(month, parts, losses, &copied, now).await?;
+            let Some(shipments) = self.ship(month, parts, &losses, now).await? else { continue };
+            let (outcome, dropped, context) =
+                self.record(month, parts, losses, shipments, &copied, now).await?;
             let accounting = copied.found_in + recording.elapsed();
             if outcome.lists.is_empty() {
                 swap::discard(&self.store, &copied, &outcome).await?;
@@ -187,6 +208,7 @@ impl Retention {
                 metrics::counter!("edgetrail_retention_cleared_contexts_total").increment(context);
                 return Ok(Some(Done { month, dropped, context, kept, exclusive, accounting, took }));
             }
+            self.take_back(outcome.shipments.iter()).await?;
             tracing::info!(%month, "the month changed while it was copied, copying it again");
         }
         tracing::warn!(%month, "the month changes all the time, it is left for later");
@@ -236,12 +258,51 @@ impl Retention {
         Ok((copying.finish().await?, lost))
     }
 
+    /// Archives what goes, if there is an archive; none if that is not any more what was found to go.
+    async fn ship(
+        &self,
+        month: NaiveDate,
+        parts: &[Part],
+        losses: &BTreeMap<(String, i16), Vec<Run>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<ShipmentRow>>, RetentionError> {
+        let mut shipped = Vec::new();
+        let Some(archive) = &self.archive else { return Ok(Some(shipped)) };
+        for part in parts {
+            for look in part.looks.iter().filter(|look| look.class >= 0) {
+                let tenant = part.tenant.as_str();
+                let goes = losses.get(&(tenant.to_owned(), look.class)).cloned().unwrap_or_default();
+                if goes.is_empty() {
+                    continue;
+                }
+                let leave = Leave { tenant, month, class: look.class, before: look.cutoff };
+                let shipment = archive.ship(leave, now).await?;
+                let same = shipment.as_ref().is_some_and(|it| it.leaves == AbsenceList::of_runs(goes));
+                shipped.extend(shipment.map(|shipment| shipment.row));
+                if !same {
+                    self.take_back(shipped.iter()).await?;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(shipped))
+    }
+
+    async fn take_back(&self, shipments: impl Iterator<Item = &ShipmentRow>) -> Result<(), RetentionError> {
+        let Some(archive) = &self.archive else { return Ok(()) };
+        for shipment in shipments {
+            archive.take_back(shipment).await?;
+        }
+        Ok(())
+    }
+
     /// Records what goes; when it returns the records are durable.
     async fn record(
         &self,
         month: NaiveDate,
         parts: &[Part],
         mut losses: BTreeMap<(String, i16), Vec<Run>>,
+        shipments: Vec<ShipmentRow>,
         copied: &Copied,
         now: DateTime<Utc>,
     ) -> Result<(Outcome, u64, u64), RetentionError> {
@@ -257,15 +318,18 @@ impl Retention {
                 if lost.is_empty() {
                     outcome.runs.push(run_row(tenant, month, *look, now, held, None));
                 }
+                let archive = shipments.iter().find(|it| it.tenant_id == tenant && it.class == look.class);
+                let archive = archive.map(|shipment| shipment.shipment_id);
                 let lost = AbsenceList::of_runs(lost);
                 *(if look.class < 0 { &mut context } else { &mut dropped }) += lost.leaves();
                 for runs in lost.runs().chunks(RUNS_PER_LIST) {
                     let list = AbsenceList::of_runs(runs.to_vec());
-                    events.push(drop_event(&part.tenant, month, *look, held, &list, now));
+                    events.push(drop_event(&part.tenant, month, *look, held, archive, &list, now));
                     about.push((part, *look, held, list));
                 }
             }
         }
+        outcome.shipments = shipments;
         let records = self.recorder.record(events).await?;
         let mut leaves: BTreeMap<(&str, i16), (i64, Uuid)> = BTreeMap::new();
         for ((part, look, held, list), record) in about.into_iter().zip(records) {
@@ -354,25 +418,30 @@ fn drop_event(
     month: NaiveDate,
     look: Look,
     held: i64,
+    archive: Option<Uuid>,
     list: &AbsenceList,
     now: DateTime<Utc>,
 ) -> OwnEvent {
+    let mut details = json!({
+        "what": look.what,
+        "class": look.class_word(),
+        "period_days": look.days,
+        "received_before": time(look.cutoff),
+        "held": held,
+        "absence": {
+            "sha256": hex::encode(list.hash()), "leaves": list.leaves(), "runs": list.runs().len(),
+        },
+    });
+    if let Some(shipment) = archive {
+        details["archive"] = json!(shipment);
+    }
     let name = month.format("%Y-%m").to_string();
     let event =
         OwnEvent::new(tenant, "RETENTION_DROP", "ingest/retention", Timestamp::from(now), "partition", &name);
     OwnEvent {
         severity: Severity::Warning,
         class: RetentionClass::Permanent,
-        details: Some(json!({
-            "what": look.what,
-            "class": look.class_word(),
-            "period_days": look.days,
-            "received_before": time(look.cutoff),
-            "held": held,
-            "absence": {
-                "sha256": hex::encode(list.hash()), "leaves": list.leaves(), "runs": list.runs().len(),
-            },
-        })),
+        details: Some(details),
         ..event
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use shared::event::TenantId;
 use uuid::Uuid;
 
+use crate::archive::{Archive, ArchiveError};
 use crate::clock::Clock;
 use crate::own::{OwnError, Recorder};
 use crate::store::holds::{self, Hold};
@@ -70,6 +71,9 @@ pub enum RetentionError {
     /// The event about it. The change stands, and its event is recorded later.
     #[error(transparent)]
     Own(#[from] OwnError),
+    /// The archive. What did not get there is not dropped.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
 }
 
 /// An admin who changes something.
@@ -87,12 +91,19 @@ pub struct Retention {
     store: Store,
     recorder: Recorder,
     clock: Clock,
+    archive: Option<Archive>,
 }
 
 impl Retention {
     /// Retention that records what it does.
     pub fn new(store: Store, recorder: Recorder, clock: Clock) -> Self {
-        Self { store, recorder, clock }
+        Self { store, recorder, clock, archive: None }
+    }
+
+    /// With an archive, where events go before they are dropped.
+    #[must_use]
+    pub fn archiving(self, archive: Option<Archive>) -> Self {
+        Self { archive, ..self }
     }
 
     /// The periods in force and every version, newest first.

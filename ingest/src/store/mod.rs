@@ -27,6 +27,7 @@ pub mod quarantine;
 pub mod retention;
 pub mod runs;
 pub mod search;
+pub mod shipments;
 pub mod signing_keys;
 pub mod streams;
 pub mod subjects;

@@ -18,8 +18,6 @@ pub struct PlacedEvent {
     pub id: Uuid,
     /// The partition key.
     pub filed_at: DateTime<Utc>,
-    /// When it happened.
-    pub occurred_at: DateTime<Utc>,
     /// When it arrived.
     pub received_at: DateTime<Utc>,
     /// Its batch.
@@ -115,7 +113,7 @@ pub async fn page(
 ) -> Result<Vec<PlacedEvent>, StoreError> {
     sqlx::query_as!(
         PlacedEvent,
-        "select id, filed_at, occurred_at, received_at, batch_id, position, opening,
+        "select id, filed_at, received_at, batch_id, position, opening,
              case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
          from events where tenant_id = $1 and filed_at >= $2 and (filed_at, id) > ($2, $3)
          order by filed_at, id limit $4",
@@ -141,7 +139,7 @@ pub async fn of_batches(
 ) -> Result<Vec<PlacedEvent>, StoreError> {
     sqlx::query_as!(
         PlacedEvent,
-        "select id, filed_at, occurred_at, received_at, batch_id, position, opening,
+        "select id, filed_at, received_at, batch_id, position, opening,
              case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
          from events where tenant_id = $1 and received_at >= $3 and received_at <= $4 and batch_id = any($2)",
         tenant,
@@ -206,7 +204,7 @@ pub async fn annotations(
     let names: Vec<String> = events.iter().map(Uuid::to_string).collect();
     sqlx::query_as!(
         PlacedEvent,
-        "select id, filed_at, occurred_at, received_at, batch_id, position, opening,
+        "select id, filed_at, received_at, batch_id, position, opening,
              case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
          from events where tenant_id = $1 and entity_type = 'event' and entity_id = any($2) and host = 'ingest'",
         tenant,

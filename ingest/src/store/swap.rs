@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::holds::HELD;
 use super::partitions::name_of;
 use super::retention::{RunRow, note_run};
+use super::shipments::{self, ShipmentRow};
 use super::{Doing as _, Store, StoreError, absences};
 use shared::absence::AbsenceList;
 
@@ -105,6 +106,8 @@ pub struct Outcome {
     pub lists: Vec<(String, Uuid, AbsenceList)>,
     /// What was looked at and done.
     pub runs: Vec<RunRow>,
+    /// What went to the archive.
+    pub shipments: Vec<ShipmentRow>,
 }
 
 /// What became of an attempt to swap.
@@ -396,6 +399,9 @@ async fn attempt(store: &Store, copied: &Copied, outcome: &Outcome) -> Result<Sw
     }
     for run in &outcome.runs {
         note_run(&mut transaction, run).await?;
+    }
+    for shipment in &outcome.shipments {
+        shipments::insert(&mut transaction, shipment).await?;
     }
     let started = Instant::now();
     sqlx::query!("select retention_swap($1)", copied.month).execute(&mut *transaction).await.doing(doing)?;

@@ -1,6 +1,7 @@
 //! The backend over HTTP, with a real PostgreSQL started by its own launcher.
 
 mod accounting;
+mod archive;
 mod configuration;
 mod continuous;
 mod coverage;

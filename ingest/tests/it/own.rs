@@ -4,7 +4,7 @@ use ingest::own::OwnEvent;
 use serde_json::{Value, json};
 use shared::event::{Severity, Timestamp};
 
-use crate::support::{Server, tenant};
+use crate::support::{Dial, Server, tenant};
 
 fn found(tenant_name: &str, n: usize) -> OwnEvent {
     let at = Timestamp::from(chrono::Utc::now());
@@ -35,5 +35,21 @@ async fn what_the_backend_finds_is_an_event_of_its_own_signed_stream() {
     server.recorder.record(vec![found("demo", 61)]).await.expect("the stream goes on");
     let quarantine = server.get_as_admin("/v1/quarantine").await.json();
     assert_eq!(quarantine.to_string().matches("reason").count(), 0, "{quarantine}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_the_store_sets_aside_counts_as_none() {
+    let dial = Dial::new(chrono::Utc::now());
+    let server = Server::at(&dial).await;
+    // No month was made so far ahead.
+    dial.turn(chrono::Utc::now() + chrono::TimeDelta::days(200));
+    let at = dial.clock().now();
+    let late =
+        OwnEvent::new(&tenant("demo"), "RETENTION_DROP", "ingest/retention", at, "partition", "2026-01");
+    let error = server.recorder.record(vec![late]).await.expect_err("nobody could find it");
+    assert!(error.to_string().contains("refused"), "{error}");
+    dial.turn(chrono::Utc::now());
+    server.recorder.record(vec![found("demo", 1)]).await.expect("the next one is recorded");
     server.stop().await;
 }

@@ -124,7 +124,7 @@ async fn of_somebody_unknown_there_is_no_export_and_no_word_in_the_log() {
 }
 
 /// A body of unknown length as HTTP/1.1 carries it.
-fn unchunked(body: &[u8]) -> String {
+pub(crate) fn unchunked(body: &[u8]) -> String {
     let (mut rest, mut whole) = (body, Vec::new());
     loop {
         let end = rest.windows(2).position(|two| two == b"\r\n").expect("a length");

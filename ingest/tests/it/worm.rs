@@ -1,6 +1,6 @@
 //! Copies of published heads in storage that keeps them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::{Server, eventually, sample};
@@ -34,28 +34,47 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// Runs `bucket.py` against the stand-in.
-fn bucket(python: &PathBuf, endpoint: &str, arguments: &[&str]) -> (bool, String) {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/independent/bucket.py");
-    let output = Command::new(python).arg(script).arg(endpoint).args(arguments).output().expect("runs");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+/// A stand-in for S3 that enforces Object Lock.
+pub(crate) struct StandIn {
+    pub(crate) endpoint: String,
+    python: PathBuf,
+    _process: Stopped,
+}
+
+impl StandIn {
+    pub(crate) async fn start(python: &Path) -> Self {
+        let port = free_port();
+        let process = Command::new(python)
+            .args(["-m", "moto.server", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let process = Stopped(process);
+        eventually(async || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+        Self { endpoint: format!("http://127.0.0.1:{port}"), python: python.to_owned(), _process: process }
+    }
+
+    /// Runs `bucket.py` against it.
+    pub(crate) fn bucket(&self, arguments: &[&str]) -> (bool, String) {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/independent/bucket.py");
+        let output = Command::new(&self.python)
+            .arg(script)
+            .arg(&self.endpoint)
+            .args(arguments)
+            .output()
+            .expect("runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
 }
 
 #[tokio::test]
 async fn each_published_head_lies_in_a_locked_bucket_that_gives_nothing_back() {
     let Some(python) = python() else { return };
-    let port = free_port();
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let stand_in = Command::new(&python)
-        .args(["-m", "moto.server", "-p", &port.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("starts");
-    let _stand_in = Stopped(stand_in);
-    eventually(async || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
-    let made = bucket(&python, &endpoint, &["make"]);
+    let stand_in = StandIn::start(&python).await;
+    let endpoint = &stand_in.endpoint;
+    let made = stand_in.bucket(&["make"]);
     assert!(made.0, "{}", made.1);
 
     let toml = format!(
@@ -69,18 +88,18 @@ async fn each_published_head_lies_in_a_locked_bucket_that_gives_nothing_back() {
     let id = log_id(&server).await;
     eventually(async || served(&server, &id).await.is_some_and(|(head, _)| head.size == 2)).await;
     let key = format!("heads/{id}/{:020}", 2);
-    let (there, copy) = bucket(&python, &endpoint, &["read", &key]);
+    let (there, copy) = stand_in.bucket(&["read", &key]);
     assert!(there, "{copy}");
     let answer = server.call("GET", &format!("/log/{id}/checkpoint")).await.text();
     assert_eq!(copy, answer, "the copy is the head as it is served");
 
-    let (_, locked) = bucket(&python, &endpoint, &["locked", &key]);
+    let (_, locked) = stand_in.bucket(&["locked", &key]);
     assert!(locked.contains("COMPLIANCE"), "{locked}");
-    let (deleted, why) = bucket(&python, &endpoint, &["delete", &key]);
+    let (deleted, why) = stand_in.bucket(&["delete", &key]);
     assert!(!deleted && why.contains("AccessDenied"), "{why}");
-    let (overwritten, why) = bucket(&python, &endpoint, &["replace", &key]);
+    let (overwritten, why) = stand_in.bucket(&["replace", &key]);
     assert!(!overwritten, "{why}");
-    assert_eq!(bucket(&python, &endpoint, &["read", &key]).1, answer);
+    assert_eq!(stand_in.bucket(&["read", &key]).1, answer);
     server.stop().await;
 }
 

@@ -11,6 +11,8 @@
 //! ```
 //!
 //! Kind `log` holds whole logs. Kind `selection` holds single events, each line with its entry and its proof, and no tiles.
+//! Kind `archive` holds whole logs, and of the events those whose time in the database is over, in Parquet files beside the
+//! openings, which are of the records only; see the backend's archive.
 //! Everything here reads bytes that anybody may have made.
 
 mod line;
@@ -118,6 +120,8 @@ pub enum Kind {
     Log,
     /// Single events with their proofs.
     Selection,
+    /// Whole logs, and the events that the database does not hold any more.
+    Archive,
 }
 
 /// One log of a bundle.

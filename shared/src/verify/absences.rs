@@ -57,6 +57,17 @@ struct Drop {
     context: bool,
     class: Option<RetentionClass>,
     period_days: u64,
+    /// Whether what was dropped went to an archive before.
+    archived: bool,
+}
+
+impl Record {
+    /// Whether it explains that this is missing where it is missing: what was archived is missing in the database, not in
+    /// the archive, but for the context, which is never archived.
+    fn explains(&self, lost: u16, archive: bool) -> bool {
+        let archived = archive && self.drop.as_ref().is_some_and(|drop| drop.archived);
+        !archived || lost & !Lost::fields(&CONTEXT).bits() == 0
+    }
 }
 
 /// The lists, the records, and what is missing.
@@ -72,9 +83,21 @@ pub(super) struct Absences {
     missing: BTreeMap<(Vec<usize>, u16), (u64, Leaf)>,
     /// By the lists that name them: events of which some fields are left.
     remnants: BTreeMap<Vec<usize>, u64>,
+    /// Whether an archive is verified.
+    archive: bool,
 }
 
 impl Absences {
+    /// What is verified is an archive: it holds what the database let go.
+    pub(super) fn of_archive(&mut self) {
+        self.archive = true;
+    }
+
+    /// Whether an archive is verified.
+    pub(super) fn is_archive(&self) -> bool {
+        self.archive
+    }
+
     pub(super) fn add(&mut self, record: Uuid, bytes: &[u8]) {
         let list = AbsenceList::decode(bytes);
         let hash = list.as_ref().map_or([0; 32], AbsenceList::hash);
@@ -173,6 +196,7 @@ impl Absences {
                 _ => None,
             },
             period_days: details.period_days.unwrap_or(u64::MAX),
+            archived: details.archive.is_some(),
         });
         let occurred_ms = event.occurred_at.millis();
         self.records.push(Record { event: event.id.uuid(), leaf, drop, sha256, occurred_ms });
@@ -195,7 +219,11 @@ impl Absences {
                 record.event
             ));
         }
-        for list in lists.iter().filter(|list| list.kept > 0) {
+        let archived = |at: usize| {
+            let drop = standing[at].and_then(|record| record.drop.as_ref());
+            self.archive && drop.is_some_and(|drop| drop.archived)
+        };
+        for (_, list) in lists.iter().enumerate().filter(|(at, list)| list.kept > 0 && !archived(*at)) {
             report.notes.push(format!(
                 "announced, not carried out: {} events still hold what record {} says was removed; was a backup restored?",
                 list.kept, list.record
@@ -210,7 +238,12 @@ impl Absences {
             }
         }
         for ((named, lost), (count, first)) in &self.missing {
-            let record = named.iter().find_map(|at| standing[*at]);
+            let records = named.iter().filter_map(|at| standing[*at]);
+            let record = records.clone().find(|record| record.explains(*lost, self.archive));
+            let why = match records.clone().next() {
+                Some(_) => "the record of its drop says that it was archived",
+                None => "no record of an erasure or a drop explains it",
+            };
             match record {
                 Some(record) => count_explained(&mut report.counts, *lost, *count, record.drop.as_ref()),
                 None => {
@@ -227,7 +260,7 @@ impl Absences {
                         log: Some(first.log),
                         index: Some(first.index),
                         event: first.event,
-                        detail: format!("{what}{more}, and no record of an erasure or a drop explains it"),
+                        detail: format!("{what}{more}, and {why}"),
                     });
                 }
             }
@@ -295,7 +328,12 @@ impl Absences {
 fn count_explained(counts: &mut Counts, lost: u16, count: u64, drop: Option<&Drop>) {
     let whole = lost == Lost::EVENT.bits();
     match drop {
-        Some(_) if whole => counts.dropped += count,
+        Some(drop) if whole => {
+            counts.dropped += count;
+            if drop.archived {
+                counts.archived += count;
+            }
+        }
         None if whole => counts.erased += count,
         // An event of which something is left is counted once, not for each field.
         _ => {}
@@ -309,6 +347,7 @@ struct Details {
     what: Option<String>,
     class: Option<String>,
     period_days: Option<u64>,
+    archive: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -103,6 +103,11 @@ impl Verifier {
         }
     }
 
+    /// What is verified is an archive: of the events it holds those that the database let go.
+    pub fn of_archive(&mut self) {
+        self.absences.of_archive();
+    }
+
     /// A list of absences and the record that it is said to belong to. All lists come before the first log.
     pub fn absences(&mut self, record: Uuid, bytes: &[u8]) {
         self.absences.add(record, bytes);
@@ -246,6 +251,8 @@ impl Verifier {
         if self.absences.explains_event() {
             self.absences.missing_event(leaf);
             self.passes(true);
+        } else if self.absences.is_archive() {
+            self.report.counts.in_database += 1;
         } else {
             self.stray(Stray { leaf, digest: *digest, held: false });
         }

@@ -72,6 +72,9 @@ pub fn verify<S: Source>(
         return selection::verify(source, manifest, trust, progress);
     }
     let mut verifier = Verifier::new(Some(manifest.tenant.clone()), trust);
+    if manifest.kind == bundle::Kind::Archive {
+        verifier.of_archive();
+    }
     for record in source.absences()? {
         let bytes = source.file(&bundle::absence_path(record), MAX_ABSENCES_LEN)?;
         verifier.absences(record, &bytes.unwrap_or_default());

@@ -220,6 +220,10 @@ pub struct Counts {
     pub context_dropped: u64,
     /// Events that were dropped when their time was over.
     pub dropped: u64,
+    /// Of those that were dropped: events that went to an archive before.
+    pub archived: u64,
+    /// In an archive: leaves whose events are not there, since the database holds them.
+    pub in_database: u64,
     /// Leaves of events that were set aside on arrival.
     pub set_aside: u64,
     /// Leaves that open a log.

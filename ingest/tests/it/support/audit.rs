@@ -43,8 +43,13 @@ impl Verdict {
 
 /// Runs the program and gives status, stdout and stderr.
 pub(crate) async fn edgetrail(arguments: &[&str], key: &str) -> (i32, String, String) {
+    edgetrail_with(arguments, &[("EDGETRAIL_API_KEY", key)]).await
+}
+
+/// The same in another environment.
+pub(crate) async fn edgetrail_with(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edgetrail"));
-    command.args(arguments).env("EDGETRAIL_API_KEY", key);
+    command.args(arguments).envs(variables.iter().copied());
     let ran =
         tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("no panic");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");

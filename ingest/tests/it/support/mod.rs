@@ -91,10 +91,15 @@ impl Server {
 
     /// A backend at the time that a dial shows. Nothing goes by itself.
     pub(crate) async fn at(dial: &Dial) -> Self {
+        Self::configured_at(dial, "").await
+    }
+
+    /// The same with a configuration file.
+    pub(crate) async fn configured_at(dial: &Dial, toml: &str) -> Self {
         let dir = tempfile::tempdir_in("/tmp").expect("a directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
         let variables = [("EDGETRAIL__LOG__INTERVAL_MS", "20"), ("EDGETRAIL__RETENTION__AUTOMATIC", "false")];
-        Self::inside_at(dir, "", &variables, dial.clock()).await
+        Self::inside_at(dir, toml, &variables, dial.clock()).await
     }
 
     /// Stops the backend and starts one on the same data.

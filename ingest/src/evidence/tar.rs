@@ -12,14 +12,14 @@ use super::{EvidenceError, capped_line, io};
 
 /// The tar, where its members are, and the openings being read.
 #[derive(Debug)]
-pub struct Archive {
+pub struct Tar {
     path: PathBuf,
     file: File,
     members: HashMap<String, (u64, u64)>,
     openings: Option<Take<BufReader<File>>>,
 }
 
-impl Archive {
+impl Tar {
     /// Reads the headers of a tar.
     ///
     /// # Errors
