@@ -322,3 +322,87 @@ impl<P: Fn(&'static str) -> Result<usize, PartError>> Group<'_, P> {
         Ok(levels.into_iter().map(|level| if level == most { values.next() } else { None }).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::event::{
+        Action, BodyState, Context, EventId, Outcome, RequestFacts, RetentionClass, Severity, Timestamp,
+        Trust,
+    };
+    use shared::leaf::Seed;
+
+    use super::*;
+
+    fn row(n: u64) -> Row {
+        let occurred_at = Timestamp::try_from(1_700_000_000_000 + n).expect("a time");
+        let event = Event {
+            tenant: "demo".parse().expect("a slug"),
+            id: EventId::mint(occurred_at, &[7; 10]),
+            occurred_at,
+            action: Action::try_from("AGENT_DELETED".to_owned()).expect("an action"),
+            severity: Severity::Info,
+            outcome: Outcome::Success,
+            trust: Trust::System,
+            class: RetentionClass::Standard,
+            reason: None,
+            actor: None,
+            claimed_user: None,
+            entity: None,
+            request: RequestFacts {
+                host: "app.example.com".to_owned(),
+                method: "DELETE".to_owned(),
+                route: "/api/agents/{id}".to_owned(),
+                rule: "app/agent-delete".to_owned(),
+                status: Some(204),
+                request_body: BodyState::Absent,
+                response_body: BodyState::Absent,
+            },
+            context: Context::default(),
+            details: None,
+            changes: None,
+            compliance: Vec::new(),
+            duration_ms: Some(12),
+            echo: false,
+        };
+        Row {
+            log: LogId([7; 16]),
+            leaf: n,
+            id: event.id.uuid(),
+            received_at: DateTime::from_timestamp_micros(1_700_000_000_000_123).expect("a time"),
+            filed_at: occurred_at.to_utc(),
+            batch_id: 3,
+            position: 9,
+            pseudonym: (n % 2 == 0).then(|| format!("anon-{n}")),
+            opening: event.to_opening(Seed([u8::try_from(n % 251).expect("small"); 32])).encode(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let rows: Vec<Row> = (0..1_000).map(row).collect();
+        assert_eq!(read(write(&rows).expect("written")).expect("read"), rows);
+        assert_eq!(read(write(&[]).expect("written")).expect("read"), []);
+    }
+
+    #[test]
+    fn an_opening_that_is_no_event_is_not_written() {
+        let broken = Row { opening: vec![1, 2, 3], ..row(1) };
+        assert!(matches!(write(&[broken]), Err(PartError::Opening(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(bytes);
+        }
+
+        #[test]
+        fn a_damaged_part_is_read_or_refused(at in any::<prop::sample::Index>(), with in 1_u8.., cut in any::<bool>()) {
+            let mut bytes = write(&(0..20).map(row).collect::<Vec<_>>()).expect("written");
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] ^= with }
+            let _ = read(bytes);
+        }
+    }
+}

@@ -225,6 +225,7 @@ impl Privacy {
 
     /// Closes a request that was carried out: whom it was about is forgotten, the certificate stays.
     pub(super) async fn finish(&self, tenant: &TenantId, request: Request) -> Result<(), PrivacyError> {
+        self.mirror(tenant).await;
         let certificate = self.certify(tenant, &request).await?;
         let details = json!({
             "certificate_sha256": hex::encode(super::sha256(&certificate)),
@@ -241,7 +242,6 @@ impl Privacy {
         request.closed_at = Some(self.clock.now().to_utc());
         erasures::update(&mut transaction, &request).await?;
         store::commit(transaction).await?;
-        self.mirror(tenant).await;
         Ok(())
     }
 
