@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::bundle::{Kind, LogId, LogItem, MAX_CHECKPOINT_LEN, MAX_PROOF_LEN, Manifest, OpeningLine};
 use shared::leaf::Glance;
 use shared::note::VerifierKey;
-use shared::verify::{Check, Finding, Kind as Wrong, KnownHead, Report, Source, Trust, Verdict, verify};
+use shared::verify::{Check, Finding, KnownHead, Report, Source, Trust, Verdict, verify};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -348,7 +348,7 @@ fn words(report: &Report) -> String {
         let _ = writeln!(out, "note: {note}");
     }
     for finding in report.findings.iter().take(PRINTED) {
-        let how = if finding.kind == Wrong::Restored { "LOSS" } else { "INVALID" };
+        let how = if finding.kind == shared::verify::Kind::Restored { "LOSS" } else { "INVALID" };
         let _ = writeln!(out, "{how}: {finding}");
     }
     let rest = report.wrong().saturating_sub(PRINTED as u64);
