@@ -37,4 +37,7 @@ seed("bundle", [json.dumps(line).encode(), json.dumps(manifest).encode(), run, *
 root = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 head = f"log.example/log/{log}\n9\n{root}\n\n\u2014 log.example/log/{log} AQIDBAk=\n"
 seed("tlog_proof", [f"c2sp.org/tlog-proof@v1\nextra AQ==\nindex 3\n{root}\n\n{head}".encode()])
-seed("verify", [b"\xff".join([run, run, head.encode(), b"\x00\x2a" + bytes(42), json.dumps(line).encode()])])
+entry = b"\x00\x2a\x01" + bytes(41)
+after = head.replace(log, "08" * 16).encode()
+files = [run, run, head.encode(), entry, b"", json.dumps(line).encode(), b"", b"", b"", b"", after, head.encode(), entry]
+seed("verify", [b"\xff".join(files)])

@@ -15,6 +15,7 @@ const COUNTS = [
   ["not_yet_sequenced", "stored, and under no head yet"],
   ["records", "records of removals"],
   ["unexplained", "missing without a record"],
+  ["lost", "lost with a restored backup, as is on record"],
 ];
 
 $("file").addEventListener("change", ({ target }) => {
@@ -75,16 +76,21 @@ function show(file, report, seconds) {
   blank();
   const entries = report.report.counts.entries;
   const took = `${entries.toLocaleString()} entries in ${seconds.toFixed(1)} s`;
-  if (report.empty) verdict("bad", `${file.name}: there was nothing to verify`);
-  else if (report.valid) verdict("good", `${file.name} verifies: ${took}`);
-  else verdict("bad", `${file.name} does not verify: ${report.wrong.toLocaleString()} findings`);
+  const lost = report.report.counts.lost.toLocaleString();
+  const verdicts = {
+    nothing: ["bad", `${file.name}: there was nothing to verify`],
+    valid: ["good", `${file.name} verifies: ${took}`],
+    restored: ["bad", `${file.name} holds, and ${lost} entries are lost with a restored backup, as is on record: ${took}`],
+    invalid: ["bad", `${file.name} does not verify: ${report.wrong.toLocaleString()} findings`],
+  };
+  verdict(...verdicts[report.verdict]);
   $("first").textContent = report.first ? `First: ${report.first}` : "";
   $("word").textContent = report.on_its_own_word
     ? "Checked against the keys in the bundle itself. With a key or a head that you kept, this would also show that it is the log you know."
     : "";
   for (const [name, words] of COUNTS) {
     const count = report.report.counts[name];
-    if (count || name === "whole" || name === "unexplained") row($("counts").tBodies[0], words, count.toLocaleString(), name === "unexplained" && count ? "bad" : "");
+    if (count || name === "whole" || name === "unexplained") row($("counts").tBodies[0], words, count.toLocaleString(), ["unexplained", "lost"].includes(name) && count ? "bad" : "");
   }
   for (const log of report.report.logs) {
     const known = report.logs.find((one) => one.log === log.log);

@@ -99,7 +99,7 @@ fn report<B: Bytes>(bytes: B, trust: Trust, progress: &mut dyn FnMut(u64, u64)) 
     let first = report.first().map(ToString::to_string);
     Ok(json!({
         "tenant": manifest.tenant, "made_at": manifest.made_at, "kind": manifest.kind, "logs": logs,
-        "valid": report.is_valid() && !report.is_empty(), "empty": report.is_empty(), "wrong": report.wrong(), "first": first,
+        "verdict": report.verdict(), "wrong": report.wrong(), "first": first,
         "findings": report.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "on_its_own_word": without_keys, "report": report,
     })

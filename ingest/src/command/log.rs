@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::json;
 use shared::note::{KeyName, Note, signature_line};
+use shared::verify::LOG_REOPENED;
 use sqlx::PgConnection;
 
 use super::{CommandError, print};
@@ -19,7 +20,7 @@ use crate::ledger::startup;
 use crate::postgres::Neighbour;
 use crate::serve::Database;
 use crate::store::log::LogRow;
-use crate::store::{Store, StoreError, commit, log, log_keys};
+use crate::store::{Store, StoreError, commit, log, log_keys, publications};
 
 /// Who does it, in the log.
 const OPERATOR: &str = "operator";
@@ -75,6 +76,7 @@ async fn reopen(
     let keys = Keyring::load_or_create(&config.log.key_file, &config.log.origin)
         .map_err(crate::serve::ServeError::from)?;
     let (size, note) = known_head(config, store, &old, head).await?;
+    let published = publications::published_size(store, &old.log_id).await?.unwrap_or(old.size);
     let now = Clock::system().now();
     let year = now.to_utc().year().max(old.year);
     let part = if year == old.year { old.part + 1 } else { 0 };
@@ -84,13 +86,22 @@ async fn reopen(
     if !open_log(&mut transaction, &fresh, previous, now, config.publication.waits()).await? {
         return Err(usage(format!("another process has opened a log after {log_id} just now")));
     }
-    let details =
-        json!({"previous": old.log_id, "head_size": size, "database_size": old.size, "origin": fresh.origin});
-    let notice = notice_text(&old.tenant_id, "LOG_REOPENED", &fresh.log_id, OPERATOR, &details);
+    // What a verifier holds the end of the old log against.
+    let details = json!({
+        "previous": old.log_id, "head_size": size, "database_size": old.size, "published_size": published,
+        "origin": fresh.origin,
+    });
+    let notice = notice_text(&old.tenant_id, LOG_REOPENED, &fresh.log_id, OPERATOR, &details);
     log::notify(&mut transaction, &notice).await?;
     commit(transaction).await?;
     let key = verifier(&fresh.origin, &fresh.public_key).ok_or(StoreError::Damaged("origin of a log"))?;
-    Ok(vec![format!("log {} follows log {log_id} at {size} entries", fresh.log_id), key.to_string()])
+    let mut lines = vec![format!("log {} follows log {log_id} at {size} entries", fresh.log_id)];
+    let lost = size.saturating_sub(u64::try_from(published).unwrap_or(0));
+    if lost > 0 {
+        lines.push(format!("{lost} entries are lost with the backup; every verification will say so"));
+    }
+    lines.push(key.to_string());
+    Ok(lines)
 }
 
 /// The largest head of a log that anybody knows, as the log signed it: without cosignatures.

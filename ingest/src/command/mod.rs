@@ -56,7 +56,8 @@ enum Command {
     Retention(retention::RetentionCommand),
     /// Proves that a log is whole and unchanged: of a backend, or of a bundle, without a network.
     ///
-    /// Status 0: everything holds. 1: it could not be read. 2: wrong usage. 3: something is wrong, and what.
+    /// Status 0: everything holds. 1: it could not be read. 2: wrong usage. 3: something is wrong, and what. 4: what is there
+    /// holds, and a restored backup lost entries, as is on record.
     Verify(verify::VerifyArguments),
     /// Writes the logs of a backend down as a bundle, to be verified elsewhere.
     Bundle(verify::BundleArguments),
@@ -150,17 +151,22 @@ pub enum CommandError {
     /// What was verified does not hold.
     #[error("INVALID: {0}")]
     Wrong(String),
+    /// What was verified holds, and entries are missing that a restored backup lost.
+    #[error("LOSS: {0}")]
+    Lost(String),
     /// The terminal or a signal.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
 impl CommandError {
-    /// 2 for what the operator has to change, 3 for evidence that does not hold, 1 for what failed.
+    /// 2 for what the operator has to change, 3 for evidence that does not hold, 4 for a loss that is on record, 1 for what
+    /// failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
             Self::Wrong(_) => 3,
+            Self::Lost(_) => 4,
             _ => 1,
         }
     }

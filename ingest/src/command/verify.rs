@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::bundle::{Kind, LogId, LogItem, MAX_CHECKPOINT_LEN, MAX_PROOF_LEN, Manifest, OpeningLine};
 use shared::leaf::Glance;
 use shared::note::VerifierKey;
-use shared::verify::{Check, KnownHead, Report, Source, Trust, verify};
+use shared::verify::{Check, Finding, KnownHead, Report, Source, Trust, Verdict, verify};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -299,22 +299,25 @@ fn tell(arguments: &VerifyArguments, report: &Report) -> Result<(), CommandError
     } else {
         print(words(report).trim_end())?;
     }
-    match report.first() {
-        Some(first) => {
-            let more = report.wrong().saturating_sub(1);
-            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-            Err(CommandError::Wrong(format!("{first}{more}")))
-        }
-        None if !report.is_valid() => Err(CommandError::Wrong("more is wrong than was told".to_owned())),
-        None => Ok(()),
+    let first = || {
+        let first =
+            report.first().map_or_else(|| "more is wrong than was told".to_owned(), Finding::to_string);
+        let more = report.wrong().saturating_sub(1);
+        if more > 0 { format!("{first} (and {more} more)") } else { first }
+    };
+    match report.verdict() {
+        Verdict::Nothing | Verdict::Valid => Ok(()),
+        Verdict::Restored => Err(CommandError::Lost(first())),
+        Verdict::Invalid => Err(CommandError::Wrong(first())),
     }
 }
 
 fn verdict(report: &Report) -> &'static str {
-    match (report.is_valid(), report.is_empty()) {
-        (true, true) => "nothing to verify",
-        (true, false) => "valid",
-        (false, _) => "INVALID",
+    match report.verdict() {
+        Verdict::Nothing => "nothing to verify",
+        Verdict::Valid => "valid",
+        Verdict::Restored => "valid but for a restore",
+        Verdict::Invalid => "INVALID",
     }
 }
 
@@ -344,6 +347,7 @@ fn words(report: &Report) -> String {
         ("set aside on arrival", counts.set_aside),
         ("not yet sequenced", counts.not_yet_sequenced),
         ("missing without a record", counts.unexplained),
+        ("LOST with a restored backup", counts.lost),
     ];
     for (name, count) in rows.into_iter().filter(|(name, count)| *count > 0 || *name == "whole") {
         let _ = writeln!(out, "events {name}: {count}");
@@ -352,11 +356,12 @@ fn words(report: &Report) -> String {
         let _ = writeln!(out, "note: {note}");
     }
     for finding in report.findings.iter().take(PRINTED) {
-        let _ = writeln!(out, "INVALID: {finding}");
+        let how = if finding.kind == shared::verify::Kind::Restored { "LOSS" } else { "INVALID" };
+        let _ = writeln!(out, "{how}: {finding}");
     }
     let rest = report.wrong().saturating_sub(PRINTED as u64);
     if rest > 0 {
-        let _ = writeln!(out, "INVALID: {rest} more, see --json");
+        let _ = writeln!(out, "{rest} more, see --json");
     }
     let valid = report.logs.iter().filter(|log| log.is_valid()).count();
     let all = report.logs.len();
@@ -364,9 +369,10 @@ fn words(report: &Report) -> String {
         let _ = writeln!(out, "warning: nothing to verify, there is no entry");
     } else {
         let invalid = if valid < all { format!(", {}/{all} INVALID", all - valid) } else { String::new() };
+        let lost = if counts.lost > 0 { format!(", {} LOST", counts.lost) } else { String::new() };
         let _ = writeln!(
             out,
-            "{}: {valid}/{all} logs valid{invalid}, {} entries",
+            "{}: {valid}/{all} logs valid{invalid}, {} entries{lost}",
             verdict(report),
             counts.entries
         );

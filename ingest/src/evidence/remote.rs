@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
-use shared::bundle::{ABSENCES, Kind, LogId, LogItem, MAX_CHECKPOINT_LEN, Manifest, checkpoint_path};
+use shared::bundle::{
+    ABSENCES, Kind, LogId, LogItem, MAX_CHECKPOINT_LEN, Manifest, checkpoint_path, previous_path,
+};
 use shared::event::{TenantId, Timestamp};
 use shared::note::{Checkpoint, Note};
 use tokio::runtime::Handle;
@@ -28,7 +30,8 @@ pub struct Remote {
     client: Client,
     runtime: Handle,
     manifest: Manifest,
-    checkpoints: BTreeMap<String, Vec<u8>>,
+    /// Heads by their paths.
+    heads: BTreeMap<String, Vec<u8>>,
     /// The log and leaf that openings are asked for next; beyond the last log, those that wait.
     next: (usize, u64),
     lines: VecDeque<Vec<u8>>,
@@ -59,6 +62,7 @@ struct NamedKey {
 #[derive(Deserialize)]
 struct Previous {
     log_id: LogId,
+    checkpoint: String,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +108,7 @@ impl Remote {
             client,
             runtime,
             manifest,
-            checkpoints: BTreeMap::new(),
+            heads: BTreeMap::new(),
             next: (0, 0),
             lines: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -123,7 +127,9 @@ impl Remote {
             let path = checkpoint_path(log.log_id);
             let head = self.get(&route(&path))?;
             let size = head.as_deref().and_then(size_of).unwrap_or(log.published_size);
-            self.checkpoints.extend(head.map(|head| (path, head)));
+            self.heads.extend(head.map(|head| (path, head)));
+            let named = log.previous.as_ref().map(|previous| previous.checkpoint.clone().into_bytes());
+            self.heads.extend(named.map(|named| (previous_path(log.log_id), named)));
             let parse =
                 |key: &str| key.parse().map_err(|error: shared::note::KeyError| wrong(error.to_string()));
             let key = parse(&log.verifier_key)?;
@@ -149,8 +155,8 @@ impl Remote {
     }
 
     pub(super) fn file(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, EvidenceError> {
-        if path.ends_with("/checkpoint") {
-            return Ok(self.checkpoints.get(path).cloned());
+        if path.ends_with("/checkpoint") || path.ends_with("/previous") {
+            return Ok(self.heads.get(path).cloned());
         }
         let mut bytes = self.get(&route(path))?;
         if let Some(bytes) = &mut bytes {

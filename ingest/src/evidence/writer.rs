@@ -5,8 +5,8 @@ use std::io::{BufReader, BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use shared::bundle::{
-    MANIFEST, MAX_ABSENCES_LEN, MAX_CHECKPOINT_LEN, MAX_TILE_LEN, OPENINGS, absence_path, checkpoint_path,
-    tar, tile_path, tiles_of,
+    LogItem, MANIFEST, MAX_ABSENCES_LEN, MAX_CHECKPOINT_LEN, MAX_TILE_LEN, OPENINGS, absence_path,
+    checkpoint_path, previous_path, tar, tile_path, tiles_of,
 };
 use shared::verify::Source as _;
 
@@ -106,12 +106,14 @@ pub fn copy(
     let manifest = from.manifest()?;
     let mut missing = Vec::new();
     to.put(MANIFEST, manifest.to_json().as_bytes())?;
-    let total: u64 = manifest.logs.iter().map(|log| 1 + tiles_of(log.size).count() as u64).sum();
+    let heads = |log: &LogItem| 1 + u64::from(log.previous.is_some());
+    let total: u64 = manifest.logs.iter().map(|log| heads(log) + tiles_of(log.size).count() as u64).sum();
     let mut done = 0;
     for log in &manifest.logs {
         let head = (checkpoint_path(log.log_id), MAX_CHECKPOINT_LEN);
         let tiles = tiles_of(log.size).map(|tile| (tile_path(log.log_id, tile), MAX_TILE_LEN));
-        for (path, limit) in std::iter::once(head).chain(tiles) {
+        let named = log.previous.map(|_| (previous_path(log.log_id), MAX_CHECKPOINT_LEN));
+        for (path, limit) in std::iter::once(head).chain(named).chain(tiles) {
             match from.file(&path, limit)? {
                 Some(bytes) => to.put(&path, &bytes)?,
                 None => missing.push(path),

@@ -6,7 +6,9 @@
 //! | `openings` | the openings of leaves since the last look are what the entries commit to |
 //! | `heartbeat` | nothing: an entry that says how deep the queue is and where each stream stands, also in an idle hour |
 //! | `tree` | entries, tiles and root of the log that grows |
-//! | `everything` | all of it for every log; whatever is missing stands in a list that a record commits to |
+//! | `everything` | all of it for every log; whatever is missing stands in a list that a record commits to, and went in time |
+//!
+//! What is held of leaves is judged by [`shared::verify`], as an auditor's bundle is.
 //!
 //! Of several processes one looks at a time. A look is a row in `integrity_results`. This catches what happens to the
 //! database; that we do not lie ourselves is for witnesses and for `edgetrail verify`, which share none of it.
@@ -29,7 +31,6 @@ use crate::own::{OwnError, OwnEvent, Recorder};
 use crate::store::integrity::{self, ResultRow};
 use crate::store::log::{self, LogRow};
 use crate::store::{Store, StoreError, commit, publications, streams};
-use openings::Explained;
 
 const RULE: &str = "ingest/integrity";
 /// A head that is sound is noted this often, not at every look.
@@ -222,10 +223,12 @@ impl Watch {
                 return Ok((size, Tally { mismatched, finding, ..Tally::default() }));
             }
             Kind::Heartbeat => self.heartbeat(connection, log, size).await?,
-            Kind::Openings => tally = self.openings(connection, log, (from.min(size), size)).await?,
+            Kind::Openings => {
+                tally = openings::compare(&self.store, connection, log, (from.min(size), size)).await?;
+            }
             Kind::Tree | Kind::Everything => {
                 if kind == Kind::Everything {
-                    tally = self.openings(connection, log, (0, size)).await?;
+                    tally = openings::compare(&self.store, connection, log, (0, size)).await?;
                 }
                 let (wrong, finding) = tree::recompute(connection, log, size).await?;
                 tally.mismatched += wrong;
@@ -233,16 +236,6 @@ impl Watch {
             }
         }
         Ok((size, tally))
-    }
-
-    async fn openings(
-        &self,
-        connection: &mut sqlx::PgConnection,
-        log: &LogRow,
-        range: (i64, i64),
-    ) -> Result<Tally, StoreError> {
-        let explained = Explained::of(&self.store, connection, &log.tenant_id).await?;
-        openings::compare(connection, log, &explained, range).await
     }
 
     /// An entry that is also there when nothing happens: so its absence tells something.

@@ -1,21 +1,28 @@
 //! Openings against entries: what a leaf commits to is still there, or is missing as a record says.
+//!
+//! The rules are those of [`shared::verify`], so that the backend finds by itself what an auditor would find in a bundle. Only
+//! the tree is another matter (`super::tree`): here the leaves may begin in the middle of a log, and the records that
+//! explain what is missing may stand far from them.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use shared::absence::AbsenceList;
-use shared::event::{Event, JsonText};
-use shared::leaf::{ENTRY_LEN, StoredOpening};
+use shared::bundle::{LogId, LogItem, OpeningLine};
+use shared::event::TenantId;
+use shared::leaf::{ENTRY_LEN, Glance};
+use shared::tree::succession_digest;
+use shared::verify::{Finding, Held, Kind, Report, Trust, Verifier};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::store::integrity::{self, StoredLeaf};
-use crate::store::log::{self, LogRow, Round};
-use crate::store::{Store, StoreError, absences};
+use crate::ledger::openings::{MAX_LEAVES, lines_beside};
+use crate::ledger::{key, tiles};
+use crate::store::log::{self, LogRow};
+use crate::store::{Store, StoreError, absences, openings};
 
-/// Leaves that are read at once.
-const PAGE: i64 = 2_000;
+/// Batches without a place in a log among which a record is looked for.
+const WAITING: i64 = 100;
 
 /// What was found among some leaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,214 +35,203 @@ pub struct Tally {
     pub dropped: i64,
     /// Leaves that lost something without a record.
     pub unexplained: i64,
-    /// Openings that are not what the leaf commits to.
+    /// How much else is wrong: openings that are not what the leaf commits to, columns, lists, drops.
     pub mismatched: i64,
-    /// The first thing that is wrong.
+    /// What is wrong: the first of each kind.
     pub finding: Option<String>,
 }
 
-impl Tally {
-    fn blame(&mut self, words: impl FnOnce() -> String) {
-        self.finding.get_or_insert_with(words);
+impl From<Report> for Tally {
+    fn from(report: Report) -> Self {
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let counts = &report.counts;
+        let deleted = report.totals.get(&Kind::Deleted).copied().unwrap_or(0);
+        let mut kinds = BTreeSet::new();
+        let firsts = report.findings.iter().filter(|finding| kinds.insert(finding.kind));
+        let words = firsts.map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Self {
+            open: count(counts.whole),
+            erased: count(counts.erased_in_part + counts.context_dropped),
+            dropped: count(counts.dropped + counts.erased + counts.set_aside),
+            unexplained: count(counts.unexplained),
+            mismatched: count(report.wrong() - deleted),
+            finding: (!report.is_valid()).then_some(words),
+        }
     }
 }
 
-/// What explains that something is missing: lists whose record is in the store and names them.
-#[derive(Debug)]
-pub(super) struct Explained {
-    lists: Vec<AbsenceList>,
-    /// Whether a stored list is not the one it was: then none explains anything.
-    damaged: bool,
+/// Compares the leaves `from..to` of a log with what is held of them.
+///
+/// # Errors
+/// If the store cannot be read.
+pub(super) async fn compare(
+    store: &Store,
+    connection: &mut PgConnection,
+    log: &LogRow,
+    (from, to): (i64, i64),
+) -> Result<Tally, StoreError> {
+    let follows = log::succession(connection, &log.log_id).await?;
+    // Leaf 0 of a log that follows another has no event.
+    let first = if follows.is_some() { from.max(1) } else { from };
+    let mut lists = absences::raw(store, &log.tenant_id, None).await?;
+    let mut tally = loop {
+        let tally: Tally = judge(store, connection, log, &lists, (first, to)).await?.into();
+        if tally.finding.is_none() {
+            break tally;
+        }
+        // What went while it was looked at stands in a list that came with it.
+        let newer = absences::raw(store, &log.tenant_id, None).await?;
+        if newer.len() == lists.len() {
+            break tally;
+        }
+        lists = newer;
+    };
+    if let Some((_, note)) = follows.filter(|_| from == 0 && to > 0) {
+        let entries = tiles::entries(connection, &log.log_id, 0, 1).await;
+        if entries.is_ok_and(|entries| entries[0][10..] == succession_digest(note.as_bytes())) {
+            tally.open += 1;
+        } else {
+            tally.mismatched += 1;
+            let words = "leaf 0: it does not commit to the head of the log before";
+            tally.finding.get_or_insert_with(|| words.to_owned());
+        }
+    }
+    Ok(tally)
 }
 
-impl Explained {
-    /// The explained absences of a tenant.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub(super) async fn of(
-        store: &Store,
-        connection: &mut PgConnection,
-        tenant: &str,
-    ) -> Result<Self, StoreError> {
-        let mut lists = Vec::new();
-        let all = match absences::all(store, tenant).await {
-            Err(StoreError::Damaged(_)) => return Ok(Self { lists, damaged: true }),
-            all => all?,
-        };
-        for stored in all {
-            let named = hex::encode(stored.list.hash());
-            let span = around(stored.record_id);
-            let record = integrity::record(connection, tenant, stored.record_id, span).await?;
-            let details = record.and_then(|bytes| details(&bytes)).unwrap_or_default();
-            if details["absence"]["sha256"] == named {
-                lists.push(stored.list);
-            } else {
-                tracing::warn!(record = %stored.record_id, "a list of absence has no record and explains nothing");
+async fn judge(
+    store: &Store,
+    connection: &mut PgConnection,
+    log: &LogRow,
+    lists: &[(Uuid, Vec<u8>)],
+    (from, to): (i64, i64),
+) -> Result<Report, StoreError> {
+    let item = item(log)?;
+    let tenant =
+        TenantId::try_from(log.tenant_id.clone()).map_err(|_| StoreError::Damaged("tenant of a log"))?;
+    let (from, to) = (place(from)?, place(to)?);
+    let mut verifier = Verifier::new(Some(tenant), Trust::default());
+    let mut decoded = Vec::new();
+    for (record, bytes) in lists {
+        let list = AbsenceList::decode(bytes);
+        if list.as_ref().map_or(true, |list| touches(list, item.log_id, (from, to))) {
+            verifier.absences(*record, bytes);
+            hand_in(store, &mut verifier, &item, *record, &log.tenant_id).await?;
+        }
+        decoded.extend(list);
+    }
+    verifier.begin_at(&item, from);
+    let mut at = from;
+    while at < to {
+        let end = to.min(at + MAX_LEAVES);
+        match entries(connection, log, at, end).await? {
+            Some(entries) => {
+                let lines = lines_beside(store, &log.tenant_id, item.log_id, (at, end), &decoded).await?;
+                page(&mut verifier, &entries, lines, at);
+            }
+            None => {
+                verifier.find(Finding {
+                    kind: Kind::Truncated,
+                    log: Some(item.log_id),
+                    index: Some(at),
+                    event: None,
+                    detail: format!("of the entries up to {end} some are gone"),
+                });
+                verifier.end(None);
+                verifier.begin_at(&item, end);
             }
         }
-        Ok(Self { lists, damaged: false })
+        at = end;
     }
+    verifier.end(None);
+    Ok(verifier.finish())
+}
 
-    fn whole(&self, log: &[u8; 16], index: u64) -> bool {
-        self.lists.iter().any(|list| list.lost(log, index).is_some_and(shared::absence::Lost::is_event))
+/// Takes in leaves with the lines that are held of them.
+fn page(verifier: &mut Verifier, entries: &[[u8; ENTRY_LEN]], lines: Vec<OpeningLine>, first: u64) {
+    let mut lines = lines.into_iter().peekable();
+    for (index, entry) in (first..).zip(entries) {
+        let mut next = || lines.next_if(|line| line.place.is_some_and(|(_, at)| at == index));
+        let line = next();
+        verifier.leaf(entry, line.as_ref().map_or(Held::Nothing, Held::Line));
+        while let Some(more) = next() {
+            verifier.duplicated(&more);
+        }
     }
+}
 
-    fn fields(&self, log: &[u8; 16], index: u64, stored: &StoredOpening) -> bool {
-        let covered =
-            |tag| self.lists.iter().any(|list| list.lost(log, index).is_some_and(|lost| lost.covers(tag)));
-        stored.erased().into_iter().all(covered)
+/// The entries `from..to`; none if some of them are gone.
+async fn entries(
+    connection: &mut PgConnection,
+    log: &LogRow,
+    from: u64,
+    to: u64,
+) -> Result<Option<Vec<[u8; ENTRY_LEN]>>, StoreError> {
+    let bound = |index: u64| i64::try_from(index).map_err(|_| StoreError::Damaged("place in a log"));
+    match tiles::entries(connection, &log.log_id, bound(from)?, bound(to)?).await {
+        Ok(entries) => Ok(Some(entries)),
+        Err(StoreError::Damaged(_)) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether a list is to be judged with these leaves: it names one of them, or none at all.
+fn touches(list: &AbsenceList, log: LogId, (from, to): (u64, u64)) -> bool {
+    let mut runs = list.runs().iter().filter(|run| run.log == log.0);
+    list.runs().is_empty()
+        || runs.any(|run| run.first < to && run.first.saturating_add(u64::from(run.count)) > from)
+}
+
+/// Hands in the record of a list, if it is the leaf that it says, or waits for its place.
+async fn hand_in(
+    store: &Store,
+    verifier: &mut Verifier,
+    item: &LogItem,
+    record: Uuid,
+    tenant: &str,
+) -> Result<(), StoreError> {
+    let (from, to) = around(record);
+    let Some((batch, position, opening)) = openings::stored(store, tenant, record, from, to).await? else {
+        return Ok(());
+    };
+    let Some(place) = openings::place_of(store, tenant, batch).await? else {
+        let waiting = openings::waiting(store, tenant, WAITING).await?;
+        if waiting.iter().any(|(waits, _)| *waits == batch) {
+            verifier.record(item.log_id, item.size, &opening);
+        }
+        return Ok(());
+    };
+    let (entries, _) = place.entries.as_chunks::<ENTRY_LEN>();
+    let entry = usize::try_from(position).ok().and_then(|at| entries.get(at));
+    let digest = Glance::at(&opening).ok().map(|glance| glance.digest);
+    if let Some(entry) = entry
+        && digest.is_some_and(|digest| entry[10..] == digest)
+        && let (Ok(log), Ok(index)) =
+            (place.log_id.parse(), u64::try_from(place.first_index + i64::from(position)))
+    {
+        verifier.record(log, index, &opening);
+    }
+    Ok(())
 }
 
 /// An event's id tells when it happened; it is filed within a day of that or of its arrival.
-fn around(id: uuid::Uuid) -> (DateTime<Utc>, DateTime<Utc>) {
+fn around(id: Uuid) -> (DateTime<Utc>, DateTime<Utc>) {
     let (seconds, _) = id.get_timestamp().map_or((0, 0), |at| at.to_unix());
     let at = DateTime::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0).unwrap_or_default();
     (at - chrono::TimeDelta::days(1), at + chrono::TimeDelta::days(1))
 }
 
-fn details(opening: &[u8]) -> Option<Value> {
-    let stored = StoredOpening::decode(opening).ok()?;
-    let event = Event::from_fields(&stored.fields()).ok()?;
-    event.details.as_ref().map(JsonText::value)
+fn item(log: &LogRow) -> Result<LogItem, StoreError> {
+    Ok(LogItem {
+        log_id: log.log_id.parse().map_err(|_| StoreError::Damaged("id of a log"))?,
+        origin: log.origin.clone(),
+        key: key::verifier(&log.origin, &log.public_key).ok_or(StoreError::Damaged("key of a log"))?,
+        others: Vec::new(),
+        size: place(log.size)?,
+        previous: None,
+    })
 }
 
-/// Compares the leaves `from..to` of a log with their openings.
-///
-/// # Errors
-/// If the store cannot be read.
-pub(super) async fn compare(
-    connection: &mut PgConnection,
-    log: &LogRow,
-    explained: &Explained,
-    (from, to): (i64, i64),
-) -> Result<Tally, StoreError> {
-    let mut id = [0; 16];
-    hex::decode_to_slice(&log.log_id, &mut id).map_err(|_| StoreError::Damaged("id of a log"))?;
-    let mut tally = Tally::default();
-    if explained.damaged {
-        tally.mismatched += 1;
-        tally.blame(|| "a list of absence is not the one that was stored".to_owned());
-    }
-    let mut at = from;
-    while at < to {
-        let end = to.min(at + PAGE);
-        let rounds = log::rounds(connection, &log.log_id, at, end).await?;
-        page(connection, log, &id, explained, &rounds, (at, end), &mut tally).await?;
-        at = end;
-    }
-    Ok(tally)
-}
-
-async fn page(
-    connection: &mut PgConnection,
-    log: &LogRow,
-    id: &[u8; 16],
-    explained: &Explained,
-    rounds: &[Round],
-    (from, to): (i64, i64),
-    tally: &mut Tally,
-) -> Result<(), StoreError> {
-    let batches: Vec<i64> = rounds.iter().filter_map(|round| round.batch_id).collect();
-    let keyed = |leaves: Vec<StoredLeaf>| -> HashMap<(i64, i16), Vec<u8>> {
-        leaves.into_iter().map(|leaf| ((leaf.batch_id, leaf.position), leaf.opening)).collect()
-    };
-    let span = arrival(rounds);
-    let openings = keyed(integrity::openings(connection, &log.tenant_id, &batches, span).await?);
-    let aside = keyed(integrity::set_aside(connection, &log.tenant_id, &batches).await?);
-    let mut seen = from;
-    for round in rounds {
-        let (entries, _) = round.entries.as_chunks::<ENTRY_LEN>();
-        for ((index, position), entry) in (round.first_index..).zip(0_i16..).zip(entries) {
-            if !(from..to).contains(&index) {
-                continue;
-            }
-            if index != seen {
-                tally.mismatched += 1;
-                tally.blame(|| format!("leaf {seen}: its entry is gone"));
-            }
-            seen = index + 1;
-            let leaf = u64::try_from(index).map_err(|_| StoreError::Damaged("place in a log"))?;
-            let Some(batch) = round.batch_id else {
-                succession(connection, log, entry, tally).await?;
-                continue;
-            };
-            match (openings.get(&(batch, position)), aside.get(&(batch, position))) {
-                (Some(bytes), _) => opened(bytes, entry, id, leaf, explained, tally),
-                (None, Some(kept)) if kept.as_slice() == entry => tally.dropped += 1,
-                (None, _) if explained.whole(id, leaf) => tally.dropped += 1,
-                (None, _) => {
-                    tally.unexplained += 1;
-                    tally.blame(|| format!("leaf {leaf}: its event is gone, and no record says why"));
-                }
-            }
-        }
-    }
-    if seen != to {
-        tally.mismatched += 1;
-        tally.blame(|| format!("leaf {seen}: its entry is gone"));
-    }
-    Ok(())
-}
-
-fn opened(
-    bytes: &[u8],
-    entry: &[u8; ENTRY_LEN],
-    id: &[u8; 16],
-    leaf: u64,
-    explained: &Explained,
-    tally: &mut Tally,
-) {
-    let stored = StoredOpening::decode(bytes).ok().filter(|stored| stored.digest() == entry[10..]);
-    match stored {
-        Some(stored) if !explained.fields(id, leaf, &stored) => {
-            tally.unexplained += 1;
-            tally.blame(|| format!("leaf {leaf}: fields are erased, and no record says why"));
-        }
-        Some(stored) if stored.erased().is_empty() => tally.open += 1,
-        Some(_) => tally.erased += 1,
-        None => {
-            tally.mismatched += 1;
-            tally.blame(|| format!("leaf {leaf}: its event is not the one that was recorded"));
-        }
-    }
-}
-
-/// Leaf 0 of a log that follows another commits to the head of that one.
-async fn succession(
-    connection: &mut PgConnection,
-    log: &LogRow,
-    entry: &[u8; ENTRY_LEN],
-    tally: &mut Tally,
-) -> Result<(), StoreError> {
-    let note = log::succession(connection, &log.log_id).await?.map(|(_, note)| note);
-    let holds = note.is_some_and(|note| {
-        let mut hash = Sha256::new();
-        hash.update(crate::ledger::sequencer::SUCCESSION_DOMAIN);
-        hash.update(note);
-        hash.finalize()[..] == entry[10..]
-    });
-    if holds {
-        tally.open += 1;
-    } else {
-        tally.mismatched += 1;
-        tally.blame(|| "leaf 0: it does not commit to the head of the log before".to_owned());
-    }
-    Ok(())
-}
-
-/// When the entries arrived, first and last.
-fn arrival(rounds: &[Round]) -> (DateTime<Utc>, DateTime<Utc>) {
-    let times = rounds.iter().flat_map(|round| {
-        let (entries, _) = round.entries.as_chunks::<ENTRY_LEN>();
-        entries.iter().map(|entry| {
-            let millis = entry[2..10].iter().fold(0_i64, |number, byte| number << 8 | i64::from(*byte));
-            DateTime::from_timestamp_millis(millis).unwrap_or_default()
-        })
-    });
-    let (first, last) = times.fold((DateTime::<Utc>::MAX_UTC, DateTime::UNIX_EPOCH), |(first, last), at| {
-        (first.min(at), last.max(at))
-    });
-    (first.min(last), last)
+fn place(index: i64) -> Result<u64, StoreError> {
+    u64::try_from(index).map_err(|_| StoreError::Damaged("place in a log"))
 }

@@ -55,6 +55,23 @@ pub async fn lines(
     from: u64,
     to: u64,
 ) -> Result<Vec<OpeningLine>, StoreError> {
+    let lists = absences::raw(store, tenant, None).await?;
+    let lists: Vec<_> = lists.iter().filter_map(|(_, bytes)| AbsenceList::decode(bytes).ok()).collect();
+    lines_beside(store, tenant, log, (from, to), &lists).await
+}
+
+/// [`lines`] beside the tenant's lists of absences, for who reads many pages: events are not looked for where a list says that
+/// they are gone.
+///
+/// # Errors
+/// If the store cannot be read.
+pub(crate) async fn lines_beside(
+    store: &Store,
+    tenant: &str,
+    log: LogId,
+    (from, to): (u64, u64),
+    lists: &[AbsenceList],
+) -> Result<Vec<OpeningLine>, StoreError> {
     let mut leaves = leaves(store, log, from, to).await?;
     let mut batches: Vec<i64> = leaves.iter().map(|leaf| leaf.batch).collect();
     batches.dedup();
@@ -68,8 +85,6 @@ pub async fn lines(
         .map(|row| ((row.batch_id, row.position), row))
         .collect();
     settle(&mut leaves, rows);
-    let lists = absences::raw(store, tenant, None).await?;
-    let lists: Vec<_> = lists.iter().filter_map(|(_, bytes)| AbsenceList::decode(bytes).ok()).collect();
     let explained = |index: u64| {
         lists.iter().any(|list| list.lost(&log.0, index).is_some_and(shared::absence::Lost::is_event))
     };

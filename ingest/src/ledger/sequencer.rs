@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Datelike as _;
-use sha2::{Digest as _, Sha256};
 use shared::event::{RetentionClass, Timestamp};
 use shared::leaf::{self, ENTRY_LEN, Hash};
 use shared::note::{Checkpoint, KeyName};
-use shared::tree::{CompactRange, TILE_WIDTH, leaf_hash};
+use shared::tree::{CompactRange, TILE_WIDTH, leaf_hash, succession_digest};
 use sqlx::PgConnection;
 use tokio::sync::{Notify, watch};
 
@@ -25,8 +24,6 @@ use crate::store::{Store, StoreError, log_keys, publications};
 
 /// Batches in one round: at 100 events each 25,000 leaves, where the measured rate levels off.
 const ROUND_BATCHES: i64 = 250;
-/// Before the note that leaf 0 commits to.
-pub(crate) const SUCCESSION_DOMAIN: &[u8] = b"audit/succession/v1\0";
 
 /// Why a log was not advanced.
 #[derive(Debug, thiserror::Error)]
@@ -369,8 +366,6 @@ pub async fn open_log(
 
 /// Leaf 0 of a log that follows another: a commitment to the head of that one.
 fn first_entry(note: &str, now: Timestamp) -> Vec<u8> {
-    let mut hash = Sha256::new();
-    hash.update(SUCCESSION_DOMAIN);
-    hash.update(note);
-    leaf::entry(RetentionClass::Permanent, now.millis(), &hash.finalize().into()).to_vec()
+    let digest = succession_digest(note.as_bytes());
+    leaf::entry(RetentionClass::Permanent, now.millis(), &digest).to_vec()
 }

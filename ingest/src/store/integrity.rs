@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::{Doing as _, Store, StoreError};
 
@@ -37,17 +36,6 @@ pub struct ResultRow {
     pub finding: Option<String>,
 }
 
-/// A stored opening and its place.
-#[derive(Debug, Clone)]
-pub struct StoredLeaf {
-    /// Its batch.
-    pub batch_id: i64,
-    /// Its place there.
-    pub position: i16,
-    /// The bytes, whole or with fields erased.
-    pub opening: Vec<u8>,
-}
-
 /// Whether this transaction is the first to do what has this name. Others do not wait.
 ///
 /// # Errors
@@ -57,74 +45,6 @@ pub async fn try_lead(connection: &mut PgConnection, name: &str) -> Result<bool,
         .fetch_one(connection)
         .await
         .doing("leading a verification")
-}
-
-/// The openings of batches that arrived between two times.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn openings(
-    connection: &mut PgConnection,
-    tenant: &str,
-    batches: &[i64],
-    (from, to): (DateTime<Utc>, DateTime<Utc>),
-) -> Result<Vec<StoredLeaf>, StoreError> {
-    // Events have no index by batch: the time of arrival finds their pages.
-    sqlx::query_as!(
-        StoredLeaf,
-        "select batch_id, position, opening from events
-         where tenant_id = $1 and received_at >= $3 and received_at <= $4 and batch_id = any($2)",
-        tenant,
-        batches,
-        from,
-        to
-    )
-    .fetch_all(connection)
-    .await
-    .doing("reading openings")
-}
-
-/// The entries of batches' events that were set aside, with their places.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn set_aside(
-    connection: &mut PgConnection,
-    tenant: &str,
-    batches: &[i64],
-) -> Result<Vec<StoredLeaf>, StoreError> {
-    sqlx::query_as!(
-        StoredLeaf,
-        r#"select batch_id, position, entry as opening from quarantine
-           where tenant_id = $1 and batch_id = any($2)"#,
-        tenant,
-        batches
-    )
-    .fetch_all(connection)
-    .await
-    .doing("reading what was set aside")
-}
-
-/// The stored bytes of an event by its id alone.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn record(
-    connection: &mut PgConnection,
-    tenant: &str,
-    id: Uuid,
-    (from, to): (DateTime<Utc>, DateTime<Utc>),
-) -> Result<Option<Vec<u8>>, StoreError> {
-    sqlx::query_scalar!(
-        "select opening from events where tenant_id = $1 and filed_at >= $3 and filed_at <= $4 and id = $2",
-        tenant,
-        id,
-        from,
-        to
-    )
-    .fetch_optional(connection)
-    .await
-    .doing("reading a record")
 }
 
 /// Keeps a result.

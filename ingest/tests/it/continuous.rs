@@ -55,16 +55,25 @@ async fn every_schedule_leaves_a_result_that_readers_see() {
 /// What the superuser of the database does, and what is found.
 async fn found(statement: &str, kind: &str, words: &str) {
     let server = with_events(600).await;
-    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut superuser(&server).await).await;
+    attack(&server, statement).await;
+    is_found(&server, kind, words).await;
+    server.stop().await;
+}
+
+async fn attack(server: &Server, statement: &str) {
+    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut superuser(server).await).await;
     done.expect(statement);
+}
+
+async fn is_found(server: &Server, kind: &str, words: &str) {
     eventually(async || {
-        let shown = checks(&server).await;
+        let shown = checks(server).await;
         shown["findings"].as_array().into_iter().flatten().any(|finding| {
             finding["kind"] == kind && finding["finding"].as_str().is_some_and(|text| text.contains(words))
         })
     })
     .await;
-    assert_eq!(checks(&server).await["sound"], false);
+    assert_eq!(checks(server).await["sound"], false);
     eventually(async || {
         let alarms = server.get("/v1/events?action=INTEGRITY_VIOLATED&limit=100").await.json();
         alarms["events"].as_array().into_iter().flatten().any(|alarm| {
@@ -75,18 +84,28 @@ async fn found(statement: &str, kind: &str, words: &str) {
     .await;
     let metrics = server.call("GET", "/metrics").await.text();
     assert!(metrics.contains(&format!("edgetrail_integrity_failures_total{{kind=\"{kind}\"}}")), "{metrics}");
-    server.stop().await;
 }
 
 #[tokio::test]
 async fn an_edited_event_is_found() {
     let edit = "update events set opening = set_byte(opening, octet_length(opening) - 1, 7) where actor_id = 'user-1'";
-    found(edit, "everything", "is not the one that was recorded").await;
+    found(edit, "everything", "its opening does not hash to its entry").await;
+}
+
+#[tokio::test]
+async fn a_column_that_lies_is_found() {
+    let edit = "update events set action = 'AGENT_VIEWED' where actor_id = 'user-1'";
+    found(edit, "everything", "column action says \"AGENT_VIEWED\"").await;
 }
 
 #[tokio::test]
 async fn a_deleted_event_without_a_record_is_found() {
-    found("delete from events where actor_id = 'user-1'", "everything", "no record says why").await;
+    found(
+        "delete from events where actor_id = 'user-1'",
+        "everything",
+        "no record of an erasure or a drop explains it",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -95,14 +114,45 @@ async fn a_list_of_absence_without_its_record_explains_nothing() {
         insert into absence_lists (tenant_id, record_id, sha256, list)
         select tenant_id, gen_random_uuid(), sha256('audit/absence/v1\\000'::bytea || list), list from (select tenant_id,
             decode(log_id || '0000000000000000' || '00001000' || '8000', 'hex') as list from logs) lists";
-    found(statement, "everything", "no record says why").await;
+    found(statement, "everything", "no record of an erasure or a drop explains it").await;
 }
 
 #[tokio::test]
 async fn an_edited_list_of_absence_is_found() {
     let statement = "insert into absence_lists (tenant_id, record_id, sha256, list)
         select tenant_id, gen_random_uuid(), sha256('other'), '' from logs";
-    found(statement, "everything", "a list of absence is not the one that was stored").await;
+    found(statement, "everything", "no event of this id in the logs commits to a list").await;
+}
+
+/// The backend itself is made to record the drop of one event that arrived just now.
+#[tokio::test]
+async fn a_drop_before_its_time_is_found_although_a_record_and_its_list_say_so() {
+    let server = with_events(600).await;
+    attack(
+        &server,
+        "create table early as
+             select e.tenant_id, r.log_id, e.id, decode(r.log_id || lpad(to_hex(r.first_index + e.position), 16, '0')
+                 || '00000001' || '8000', 'hex') as list
+             from events e join log_rounds r using (tenant_id, batch_id) where e.actor_id = 'user-1' and e.class = 0 limit 1;
+         insert into log_notices (notice) select json_build_object('tenant', tenant_id, 'action', 'RETENTION_DROP',
+                 'log', log_id, 'by', 'retention', 'details', json_build_object('what', 'events', 'class', 'standard',
+                 'period_days', 365, 'absence', json_build_object('sha256',
+                 encode(sha256('audit/absence/v1\\000'::bytea || list), 'hex'))))::text from early",
+    )
+    .await;
+    server.eventually("&action=RETENTION_DROP", 1).await;
+    attack(
+        &server,
+        "insert into absence_lists (tenant_id, record_id, sha256, list)
+             select t.tenant_id, r.id, sha256('audit/absence/v1\\000'::bytea || t.list), t.list
+             from early t join events r on r.action = 'RETENTION_DROP';
+         delete from events where id in (select id from early)",
+    )
+    .await;
+    is_found(&server, "everything", "it was dropped before its 365 days were over").await;
+    let shown = checks(&server).await["findings"].to_string();
+    assert!(!shown.contains("no event of this id"), "the record and its list are those of the log: {shown}");
+    server.stop().await;
 }
 
 #[tokio::test]

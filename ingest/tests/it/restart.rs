@@ -9,6 +9,7 @@ use ingest::serve::Backend;
 use sha2::Digest as _;
 use shared::note::Note;
 
+use crate::support::audit::{edgetrail, verify};
 use crate::support::{Cosigner, Producer, Server, eventually, sample, tenant};
 use crate::witness_log::{log_id, served, size};
 
@@ -90,7 +91,56 @@ async fn goes_on_with_a_new_origin(toml: &str, known: &str) {
         (&"critical".into(), &old.clone().into())
     );
     assert_eq!(told[0]["details"]["database_size"], 10);
+    the_loss_is_told(&server, &old, &fresh, note).await;
     server.stop().await;
+}
+
+/// What an auditor sees of it: an accounted loss, and damage as soon as a part of the account is missing.
+async fn the_loss_is_told(server: &Server, old: &str, fresh: &str, lost: &str) {
+    let url = format!("http://{}", server.address);
+    // The record of the restore waits for its own place for a moment.
+    eventually(async || verify(&url, server.admin_key(), &[]).await.status == 4).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let bundle = server.bundle(dir.path(), "folder").await;
+    let kept = dir.path().join("kept.txt");
+    std::fs::write(&kept, lost).expect("written");
+    let kept = kept.to_str().expect("text");
+    let target = bundle.to_str().expect("text");
+    for more in [&[][..], &["--checkpoint", kept]] {
+        let verdict = verify(target, "", more).await;
+        assert_eq!(
+            (verdict.status, verdict.kinds()),
+            (4, vec!["restored".to_owned()]),
+            "{:#}",
+            verdict.report
+        );
+        assert_eq!(verdict.report["verdict"], "valid but for a restore");
+        assert_eq!(verdict.report["report"]["counts"]["lost"], 20);
+        let told = format!(
+            "edgetrail: LOSS: lost in a restore: leaf 10 of log {old}: closed by a restore: the backup holds 10 of 30 \
+             leaves; leaves 10..30 are missing since the head of 30 entries that log {fresh} names\n"
+        );
+        assert_eq!(verdict.stderr, told);
+    }
+    let (_, stdout, _) = edgetrail(&["verify", target], "").await;
+    assert!(stdout.contains("events LOST with a restored backup: 20"), "{stdout}");
+    assert!(
+        stdout.contains("valid but for a restore: 2/2 logs valid, ") && stdout.ends_with(", 20 LOST\n"),
+        "{stdout}"
+    );
+    // Without the openings there is no record to be seen, and the loss stands there all the same.
+    let viewer = verify(&url, server.viewer_key(), &[]).await;
+    assert_eq!((viewer.status, viewer.kinds()), (4, vec!["restored".to_owned()]), "{:#}", viewer.report);
+
+    let named = bundle.join(format!("logs/{fresh}/previous"));
+    std::fs::write(&named, lost.replacen("\n30\n", "\n12\n", 1)).expect("written");
+    verify(target, "", &[]).await.finds(
+        "another head",
+        "succession_broken",
+        "nor the one that it is said to name",
+    );
+    std::fs::remove_file(&named).expect("removed");
+    verify(target, "", &[]).await.finds("no head", "succession_broken", "what it names is not here");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! ```text
 //! manifest.json                    what is here, and under which keys
 //! logs/{log_id}/checkpoint         the signed head
+//! logs/{log_id}/previous           the signed head of the log before, as leaf 0 names it
 //! logs/{log_id}/tile/entries/…     entry bundles, logs/{log_id}/tile/{L}/… hash tiles, paths as in c2sp.org/tlog-tiles
 //! openings.ndjson                  one opening a line, ascending by (log, index)
 //! absences/{record_id}             the list that a record in the log commits to
@@ -248,6 +249,12 @@ impl Manifest {
 /// The path of a log's checkpoint.
 pub fn checkpoint_path(log: LogId) -> String {
     format!("logs/{log}/checkpoint")
+}
+
+/// The path of the head that leaf 0 of a log names, of the log before: after a restored backup it is larger than the one that
+/// is left.
+pub fn previous_path(log: LogId) -> String {
+    format!("logs/{log}/previous")
 }
 
 /// The path of a log's tile or entry bundle.

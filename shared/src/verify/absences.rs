@@ -9,16 +9,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::record::RETENTION_DROP;
 use super::report::{Counts, Finding, Kind, Report};
 use crate::absence::{AbsenceError, AbsenceList, Lost, Run};
 use crate::bundle::LogId;
 use crate::event::{Event, RetentionClass};
-use crate::leaf::{Hash, StoredOpening, Tag};
-
-/// The action of a record of erasure.
-pub const ERASURE: &str = "ERASURE";
-/// The action of a record of a drop.
-pub const RETENTION_DROP: &str = "RETENTION_DROP";
+use crate::leaf::{Hash, Tag};
 
 const DAY_MS: u64 = 86_400_000;
 /// What a drop of personal context may take.
@@ -121,7 +117,10 @@ impl Absences {
         let index = leaf.index;
         self.active.retain(|(run, _)| index - run.first < u64::from(run.count));
         while let Some(entry) = self.runs.get(self.next).filter(|(run, _)| run.first <= index) {
-            self.active.push(*entry);
+            // The first leaf that is visited may be beyond it.
+            if index - entry.0.first < u64::from(entry.0.count) {
+                self.active.push(*entry);
+            }
             self.next += 1;
         }
         for (_, at) in &self.active {
@@ -170,17 +169,8 @@ impl Absences {
         }
     }
 
-    /// Takes in an event that may be a record.
-    pub(super) fn record(&mut self, leaf: Leaf, opening: &[u8]) {
-        let Ok(stored) = StoredOpening::decode(opening) else { return };
-        let Ok(event) = Event::from_fields(&stored.fields()) else { return };
-        // Anybody who may sign batches can name an action; these are ours alone.
-        let ours = event.class == RetentionClass::Permanent
-            && event.request.host == "ingest"
-            && event.request.rule.starts_with("ingest/");
-        if !ours {
-            return;
-        }
+    /// Takes in a record of ours.
+    pub(super) fn record(&mut self, leaf: Leaf, event: &Event) {
         let details =
             event.details.as_ref().and_then(|text| serde_json::from_str::<Details>(text.as_str()).ok());
         let details = details.unwrap_or_default();

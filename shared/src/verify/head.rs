@@ -26,6 +26,17 @@ impl KnownHead {
         Ok(Self { name: name.to_owned(), checkpoint, note })
     }
 
+    /// What a tree is that is another one at this size, and in words.
+    pub(super) fn other_tree(&self, item: &LogItem) -> (Kind, String) {
+        let words =
+            format!("its first {} entries are not those that {} signs", self.checkpoint.size, self.name);
+        if self.is_signed_by(item) {
+            (Kind::Forked, words)
+        } else {
+            (Kind::ReChained, format!("{words}, and the key is another: all of it was made anew"))
+        }
+    }
+
     /// Whether a key that the log names signed it.
     pub fn is_signed_by(&self, item: &LogItem) -> bool {
         item.keys().any(|key| signature(&self.note, key) == Signed::Holds)

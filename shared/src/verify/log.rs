@@ -2,9 +2,11 @@
 
 use uuid::Uuid;
 
-use super::absences::{Absences, ERASURE, Leaf, RETENTION_DROP};
+use super::absences::{Absences, Leaf};
 use super::head::{KnownHead, Trust, own_part, read, signed};
+use super::record::{LOG_REOPENED, is_record, own};
 use super::report::{Check, Finding, Kind, LogReport, Report};
+use super::restores::Restores;
 use crate::bundle::{LogId, LogItem, OpeningLine, entries_of};
 use crate::event::{RetentionClass, TenantId};
 use crate::leaf::{ENTRY_LEN, Glance, Hash};
@@ -38,16 +40,17 @@ struct Stray {
 #[derive(Debug, Clone)]
 struct Head {
     checkpoint: Checkpoint,
+    /// The note as the log itself signed it.
     own: Vec<u8>,
 }
 
 /// The last head of a log that was verified.
 #[derive(Debug)]
 struct LastHead {
-    log: LogId,
-    origin: String,
-    /// As the log itself signed it.
-    own: Option<Vec<u8>>,
+    item: LogItem,
+    head: Option<Head>,
+    /// Known heads of it that cover more.
+    beyond: Vec<KnownHead>,
 }
 
 /// Verifies logs one after the other, the oldest first: [`Self::begin`], entry by entry, [`Self::end`], and at last
@@ -58,7 +61,8 @@ pub struct Verifier {
     trust: Trust,
     report: Report,
     absences: Absences,
-    /// Last heads of the logs before, as their own keys signed them.
+    restores: Restores,
+    /// Last heads of the logs before.
     heads: Vec<LastHead>,
     strays: Vec<Stray>,
     unmatched: u64,
@@ -70,6 +74,10 @@ struct LogState {
     item: LogItem,
     report: LogReport,
     head: Option<Head>,
+    /// The head of the log before that leaf 0 is said to name.
+    named: Option<Vec<u8>>,
+    /// The leaf at which it begins.
+    first: u64,
     range: CompactRange,
     /// The tree over the stored tiles, from the first tile on that is another than the entries'.
     tiled: Option<CompactRange>,
@@ -96,6 +104,7 @@ impl Verifier {
             trust,
             report: Report::default(),
             absences: Absences::default(),
+            restores: Restores::default(),
             heads: Vec::new(),
             strays: Vec::new(),
             unmatched: 0,
@@ -116,6 +125,22 @@ impl Verifier {
     /// Something that is wrong with what is not a log's.
     pub fn find(&mut self, finding: Finding) {
         self.report.find(finding);
+    }
+
+    /// A record among the events of a leaf that is not visited. Whoever hands it in has held it against its entry.
+    pub fn record(&mut self, log: LogId, index: u64, opening: &[u8]) {
+        self.note_record(Leaf { log, index, event: None }, opening);
+    }
+
+    /// A line for a leaf that has its own.
+    pub fn duplicated(&mut self, line: &OpeningLine) {
+        self.find(Finding {
+            kind: Kind::Duplicated,
+            log: line.place.map(|(log, _)| log),
+            index: line.place.map(|(_, index)| index),
+            event: line.id,
+            detail: "another event claims the same leaf".to_owned(),
+        });
     }
 
     /// Something that a reader should know.
@@ -165,22 +190,26 @@ impl Verifier {
         known.sort_by_key(|head| std::cmp::Reverse(head.checkpoint.size));
         let size = head.as_ref().map_or(item.size, |head| head.checkpoint.size);
         report.size = size;
-        self.log = Some(LogState {
-            item: item.clone(),
-            report,
-            head,
-            range: CompactRange::default(),
-            tiled: None,
-            differing: None,
-            known,
-            levels: Vec::new(),
-        });
+        self.log = Some(LogState { head, known, ..LogState::new(item, report) });
         size
     }
 
-    /// How many leaves of the log at hand were taken in.
+    /// Begins at a leaf in the middle of a log: what is held of the leaves is checked, the tree over them is not.
+    pub fn begin_at(&mut self, item: &LogItem, first: u64) {
+        self.absences.begin(item.log_id);
+        self.log = Some(LogState { first, ..LogState::new(item, LogReport::new(item.log_id)) });
+    }
+
+    /// The signed head of the log before that leaf 0 of the log at hand is said to name.
+    pub fn names(&mut self, note: Vec<u8>) {
+        if let Some(log) = self.log.as_mut() {
+            log.named = Some(note);
+        }
+    }
+
+    /// The leaf of the log at hand that comes next.
     pub fn position(&self) -> u64 {
-        self.log.as_ref().map_or(0, |log| log.range.size())
+        self.log.as_ref().map_or(0, LogState::position)
     }
 
     /// Takes in an entry bundle. `tile` is the stored hash tile over the same leaves, if it is there; `lines` has one place
@@ -209,7 +238,7 @@ impl Verifier {
     pub fn leaf(&mut self, entry: &[u8; ENTRY_LEN], held: Held<'_>) -> Hash {
         let hash = leaf_hash(entry);
         let Some(log) = self.log.as_mut() else { return hash };
-        let leaf = Leaf { log: log.item.log_id, index: log.range.size(), event: None };
+        let leaf = Leaf { log: log.item.log_id, index: log.position(), event: None };
         log.range.append(hash);
         self.report.counts.entries += 1;
         log.compare_known(&mut self.report);
@@ -299,9 +328,17 @@ impl Verifier {
             self.absences.missing_fields(leaf, &glance.erased);
         }
         self.absences.there(&glance.present);
-        let action = glance.structural(4);
-        if action == Some(ERASURE.as_bytes()) || action == Some(RETENTION_DROP.as_bytes()) {
-            self.absences.record(leaf, opening);
+        if glance.structural(4).is_some_and(is_record) {
+            self.note_record(leaf, opening);
+        }
+    }
+
+    fn note_record(&mut self, leaf: Leaf, opening: &[u8]) {
+        let Some(event) = own(opening) else { return };
+        if event.action.as_str() == LOG_REOPENED {
+            self.restores.record(leaf, &event);
+        } else {
+            self.absences.record(leaf, &event);
         }
     }
 
@@ -340,37 +377,33 @@ impl Verifier {
         let Some(log) = self.log.as_mut() else { return false };
         let Some(previous) = log.item.previous else { return false };
         self.report.counts.successions += 1;
-        let before = self.heads.iter().find(|head| head.log == previous).map(|head| head.own.as_ref());
-        let detail = match before {
-            None => {
-                log.report.succession = Check::Failed;
-                self.report.find(Finding {
-                    kind: Kind::LogMissing,
-                    log: Some(previous),
-                    index: None,
-                    event: None,
-                    detail: format!("log {} follows it, and it is not here", log.item.log_id),
-                });
-                return true;
-            }
-            // That there is no head was found before.
-            Some(None) => return true,
-            Some(Some(own)) => {
-                log.report.succession.note(succession_digest(own) == *digest);
-                if log.report.succession == Check::Passed {
-                    return true;
-                }
-                format!("it does not name the head of log {previous}, which was changed after its last day")
-            }
+        let id = log.item.log_id;
+        let Some(before) = self.heads.iter().find(|before| before.item.log_id == previous) else {
+            log.report.succession = Check::Failed;
+            self.report.find(Finding {
+                kind: Kind::LogMissing,
+                log: Some(previous),
+                index: None,
+                event: None,
+                detail: format!("log {id} follows it, and it is not here"),
+            });
+            return true;
         };
-        let leaf = Leaf { log: log.item.log_id, index: 0, event: None };
-        self.report.find(Finding {
-            kind: Kind::SuccessionBroken,
-            log: Some(leaf.log),
-            index: Some(0),
-            event: None,
-            detail,
-        });
+        // That there is no head was found before.
+        let Some(head) = &before.head else { return true };
+        let named = if succession_digest(&head.own) == *digest {
+            Ok(None)
+        } else {
+            larger(&before.item, head, log.named.as_deref(), digest, &self.trust).map(Some)
+        };
+        log.report.succession.note(named.is_ok());
+        match named {
+            Ok(lost) => self.restores.follows(id, previous, head.checkpoint.size, lost),
+            Err(detail) => {
+                let (kind, log) = (Kind::SuccessionBroken, Some(id));
+                self.report.find(Finding { kind, log, index: Some(0), event: None, detail });
+            }
+        }
         true
     }
 
@@ -507,22 +540,14 @@ impl Verifier {
                 self.report.find(whole(Kind::Truncated, detail));
             }
         }
-        // What is left of the known heads is beyond the end.
-        for known in std::mem::take(&mut log.known) {
-            log.report.consistency = Check::Failed;
-            let detail = format!(
-                "{} knows {} entries of it, and there are {size}: what came after was cut off, or a backup was restored",
-                known.name, known.checkpoint.size
-            );
-            self.report.find(whole(Kind::Truncated, detail));
-        }
-        self.heads.push(LastHead { log: id, origin: log.item.origin, own: log.head.map(|head| head.own) });
+        // What is left of the known heads is beyond the end; a log after it may admit that.
+        self.heads.push(LastHead { item: log.item, head: log.head, beyond: log.known });
         self.report.logs.push(log.report);
     }
 
     /// The report.
     pub fn finish(mut self) -> Report {
-        let here = |head: &KnownHead| self.heads.iter().any(|log| log.origin == head.checkpoint.origin);
+        let here = |head: &KnownHead| self.heads.iter().any(|log| log.item.origin == head.checkpoint.origin);
         let gone: Vec<KnownHead> = self.trust.heads.iter().filter(|head| !here(head)).cloned().collect();
         for head in gone {
             self.report.find(Finding {
@@ -536,8 +561,11 @@ impl Verifier {
                 ),
             });
         }
+        self.settle_known();
         self.match_strays();
-        if self.report.logs.iter().any(|log| log.openings != Check::Skipped) {
+        let has_openings = self.report.logs.iter().any(|log| log.openings != Check::Skipped);
+        self.restores.settle(has_openings, &mut self.report);
+        if has_openings {
             self.absences.settle(&mut self.report);
             let unexplained = self.report.counts.unexplained;
             let lists =
@@ -546,6 +574,47 @@ impl Verifier {
             self.report.absences.note(unexplained == 0 && !wrong);
         }
         self.report
+    }
+
+    /// Known heads that cover more than there is: cut off, or lost as the log that goes on admits.
+    fn settle_known(&mut self) {
+        for LastHead { item, head, beyond } in std::mem::take(&mut self.heads) {
+            let size = head.map_or(0, |head| head.checkpoint.size);
+            let lost = self.restores.lost_head(item.log_id);
+            for known in beyond {
+                let (name, knows) = (&known.name, known.checkpoint.size);
+                let (kind, detail) = match lost {
+                    Some(lost) if knows < lost.size => {
+                        self.report.notes.push(format!(
+                            "{name} knows {knows} entries of log {}: they are lost, and nothing is left to compare it with",
+                            item.log_id
+                        ));
+                        continue;
+                    }
+                    Some(lost) if lost.root == known.checkpoint.root && knows == lost.size => continue,
+                    Some(lost) if knows == lost.size => known.other_tree(&item),
+                    Some(lost) => {
+                        let admits = lost.size;
+                        let detail = format!(
+                            "{name} knows {knows} entries of it, and the log after it admits {admits}"
+                        );
+                        (Kind::Truncated, detail)
+                    }
+                    None => {
+                        let detail = format!(
+                            "{name} knows {knows} entries of it, and there are {size}: what came after was cut off, or a \
+                             backup was restored"
+                        );
+                        (Kind::Truncated, detail)
+                    }
+                };
+                if let Some(log) = self.report.logs.iter_mut().find(|log| log.log == item.log_id) {
+                    log.consistency = Check::Failed;
+                }
+                let log = Some(item.log_id);
+                self.report.find(Finding { kind, log, index: None, event: None, detail });
+            }
+        }
     }
 
     /// Tells those that only changed places from those that were edited or are gone.
@@ -599,6 +668,25 @@ impl Verifier {
 }
 
 impl LogState {
+    fn new(item: &LogItem, report: LogReport) -> Self {
+        Self {
+            item: item.clone(),
+            report,
+            head: None,
+            named: None,
+            first: 0,
+            range: CompactRange::default(),
+            tiled: None,
+            differing: None,
+            known: Vec::new(),
+            levels: Vec::new(),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.first + self.range.size()
+    }
+
     /// Holds the tree of this size against the heads that are known of it.
     fn compare_known(&mut self, report: &mut Report) {
         while let Some(known) = self.known.pop_if(|known| known.checkpoint.size <= self.range.size()) {
@@ -614,17 +702,7 @@ impl LogState {
                     .push(format!("{} was signed with another key than the log names now", known.name));
             }
             if !holds {
-                let size = known.checkpoint.size;
-                let (kind, detail) = if same_key {
-                    let detail = format!("its first {size} entries are not those that {} signs", known.name);
-                    (Kind::Forked, detail)
-                } else {
-                    let detail = format!(
-                        "its first {size} entries are not those that {} signs, and the key is another: all of it was made anew",
-                        known.name
-                    );
-                    (Kind::ReChained, detail)
-                };
+                let (kind, detail) = known.other_tree(&self.item);
                 report.find(Finding { kind, log: Some(self.item.log_id), index: None, event: None, detail });
             }
         }
@@ -657,4 +735,37 @@ fn root_of(hashes: &[Hash]) -> Hash {
     let mut range = CompactRange::default();
     hashes.iter().for_each(|hash| range.append(*hash));
     range.root()
+}
+
+/// The head that leaf 0 of the next log names instead of the one that is left: larger, and signed by the log itself. It says
+/// in words why it is none.
+fn larger(
+    before: &LogItem,
+    left: &Head,
+    named: Option<&[u8]>,
+    digest: &Hash,
+    trust: &Trust,
+) -> Result<Checkpoint, String> {
+    let id = before.log_id;
+    let Some(bytes) = named else {
+        return Err(format!(
+            "it does not name the head of log {id}, which was changed after its last day, and what it names is not here"
+        ));
+    };
+    if succession_digest(bytes) != *digest {
+        return Err(format!("it names neither the head of log {id} nor the one that it is said to name"));
+    }
+    let (note, named) = read(bytes).map_err(|error| format!("the head that it names: {error}"))?;
+    if named.origin != before.origin {
+        return Err(format!("it names a head of {}, and follows log {id}", named.origin));
+    }
+    signed(&note, before, trust).map_err(|(_, detail)| format!("the head that it names: {detail}"))?;
+    let held = left.checkpoint.size;
+    if named.size <= held {
+        let size = named.size;
+        return Err(format!(
+            "it names another head of log {id}, of {size} entries, than the one of {held} that is here"
+        ));
+    }
+    Ok(named)
 }

@@ -10,20 +10,22 @@
 mod absences;
 mod head;
 mod log;
+mod record;
 mod report;
+mod restores;
 mod selection;
 
-pub use absences::{ERASURE, RETENTION_DROP};
 pub use head::{KnownHead, Trust};
 pub use log::{Held, TreeTile, Verifier};
-pub use report::{Check, Counts, Finding, Kind, LogReport, MAX_FINDINGS, Report};
+pub use record::{ERASURE, LOG_REOPENED, RETENTION_DROP};
+pub use report::{Check, Counts, Finding, Kind, LogReport, MAX_FINDINGS, Report, Verdict};
 pub use selection::{ProvenError, verify_proof};
 
 use uuid::Uuid;
 
 use crate::bundle::{
     self, LogItem, MAX_ABSENCES_LEN, MAX_CHECKPOINT_LEN, MAX_TILE_LEN, Manifest, OpeningLine,
-    checkpoint_path, tile_path,
+    checkpoint_path, previous_path, tile_path,
 };
 use crate::leaf::ENTRY_LEN;
 use crate::tree::{TILE_WIDTH, TileRef};
@@ -89,6 +91,11 @@ pub fn verify<S: Source>(
     for (number, item) in manifest.logs.iter().enumerate() {
         let checkpoint = source.file(&checkpoint_path(item.log_id), MAX_CHECKPOINT_LEN + 1)?;
         let size = verifier.begin(item, checkpoint.as_deref());
+        if item.previous.is_some()
+            && let Some(note) = source.file(&previous_path(item.log_id), MAX_CHECKPOINT_LEN + 1)?
+        {
+            verifier.names(note);
+        }
         let mut cut = None;
         while verifier.position() < size && cut.is_none() {
             cut = one_bundle(source, &mut verifier, &mut lines, (item, number), size, manifest)?;
@@ -182,7 +189,7 @@ impl Lines {
             let at = place.and_then(|(_, index)| usize::try_from(index.checked_sub(leaves.start)?).ok());
             match at.and_then(|at| held.get_mut(at)) {
                 Some(slot) if slot.is_none() => *slot = Some(line),
-                _ => verifier.find(misplaced(&line)),
+                _ => verifier.duplicated(&line),
             }
         }
         Ok(Some(held))
@@ -262,7 +269,7 @@ impl Lines {
                 Some(Some(place)) if self.last.is_some_and(|last| last > place) => {
                     verifier.find(unreadable("it stands after a later leaf".to_owned()));
                 }
-                Some(Some(place)) if self.last == Some(place) => verifier.find(misplaced(&line)),
+                Some(Some(place)) if self.last == Some(place) => verifier.duplicated(&line),
                 Some(place) => {
                     self.last = place.or(self.last);
                     return Ok(Some((place, line)));
@@ -270,15 +277,5 @@ impl Lines {
             }
         }
         Ok(None)
-    }
-}
-
-fn misplaced(line: &OpeningLine) -> Finding {
-    Finding {
-        kind: Kind::Duplicated,
-        log: line.place.map(|(log, _)| log),
-        index: line.place.map(|(_, index)| index),
-        event: line.id,
-        detail: "another event claims the same leaf".to_owned(),
     }
 }

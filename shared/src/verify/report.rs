@@ -31,6 +31,8 @@ pub enum Kind {
     TileEdited,
     /// Entries that a head covers are missing.
     Truncated,
+    /// A restored backup closed a log: entries are missing, as the log that goes on admits.
+    Restored,
     /// The tree is another one than a known head signs, and so is the key.
     ReChained,
     /// The tree is another one than a known head signs, under the same key.
@@ -75,6 +77,7 @@ impl Kind {
             Self::EntryEdited => "log entry edited",
             Self::TileEdited => "tile edited",
             Self::Truncated => "truncated",
+            Self::Restored => "lost in a restore",
             Self::ReChained => "re-chained",
             Self::Forked => "forked",
             Self::RootMismatch => "root mismatch",
@@ -232,8 +235,24 @@ pub struct Counts {
     pub not_yet_sequenced: u64,
     /// Leaves whose opening or fields are missing without a record.
     pub unexplained: u64,
+    /// Entries that went with a restored backup: how many is on record, what they were is not.
+    pub lost: u64,
     /// Records of removals.
     pub records: u64,
+}
+
+/// What a verification comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// There was nothing to verify, which is no success.
+    Nothing,
+    /// Everything that could be checked holds.
+    Valid,
+    /// Everything that is there holds, and entries are missing that went with a restored backup, as is on record.
+    Restored,
+    /// Something is wrong.
+    Invalid,
 }
 
 /// The result.
@@ -266,9 +285,19 @@ impl Report {
         self.totals.values().sum()
     }
 
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong and nothing was lost.
     pub fn is_valid(&self) -> bool {
         self.totals.is_empty()
+    }
+
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        match (self.is_empty(), self.is_valid()) {
+            (true, _) => Verdict::Nothing,
+            (false, true) => Verdict::Valid,
+            (false, false) if self.totals.keys().all(|kind| *kind == Kind::Restored) => Verdict::Restored,
+            (false, false) => Verdict::Invalid,
+        }
     }
 
     /// Whether there was nothing to verify.
@@ -276,11 +305,13 @@ impl Report {
         self.counts.entries == 0 && self.is_valid()
     }
 
-    /// The first thing that is wrong: what is wrong with a log as a whole stands after its leaves.
+    /// The first thing that is wrong: what is wrong with a log as a whole stands after its leaves, and what is accounted for
+    /// as lost after all that is not.
     pub fn first(&self) -> Option<&Finding> {
         let place = |finding: &Finding| {
             let at = self.logs.iter().position(|log| Some(log.log) == finding.log);
-            (finding.index.is_none(), at.unwrap_or(usize::MAX), finding.index)
+            let lost = finding.kind == Kind::Restored;
+            (lost, finding.index.is_none(), at.unwrap_or(usize::MAX), finding.index)
         };
         self.findings.iter().min_by_key(|finding| place(finding))
     }

@@ -7,8 +7,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::json;
 use shared::absence::{AbsenceList, Lost};
 use shared::bundle::{
-    self, Kind as BundleKind, LogId, LogItem, Manifest, OpeningLine, ProofFile, checkpoint_path, tile_path,
-    tiles_of,
+    self, Kind as BundleKind, LogId, LogItem, Manifest, OpeningLine, ProofFile, checkpoint_path,
+    previous_path, tile_path, tiles_of,
 };
 use shared::event::{
     Action, BodyState, Context, Entity, EntityType, Event, EventId, JsonText, Outcome, RequestFacts,
@@ -17,7 +17,7 @@ use shared::event::{
 use shared::leaf::{self, ENTRY_LEN, Hash, Opening, Seed, StoredOpening, Tag};
 use shared::note::{Checkpoint, KeyName, VerifierKey, assemble};
 use shared::tree::{CompactRange, TileRef, encode_bundle, inclusion_proof, leaf_hash, succession_digest};
-use shared::verify::{Check, Kind, KnownHead, Report, Source, Trust, verify};
+use shared::verify::{Check, Held, Kind, KnownHead, Report, Source, Trust, Verdict, Verifier, verify};
 
 const DAY: u64 = 86_400_000;
 const START: u64 = 1_790_000_000_000;
@@ -482,6 +482,200 @@ fn what_was_kept_outside_tells_a_rolled_back_a_forked_and_a_re_chained_log_apart
     let report = check(&manifest, &none, &trust(old.known(600)));
     found(&report, &[Kind::LogMissing]);
     assert!(check(&manifest, &none, &Trust::default()).is_empty());
+}
+
+/// A log of six hundred events of which a backup holds four hundred, the one that goes on, and its record.
+struct Restored {
+    whole: Log,
+    left: Log,
+    fresh: Log,
+}
+
+impl Restored {
+    fn new() -> Self {
+        let (whole, _) = two_years();
+        let mut left = whole.clone();
+        left.events.truncate(400);
+        let note = whole.note(600);
+        Self { fresh: Self::reopened(&whole, &note, Some(400)), whole, left }
+    }
+
+    /// A log that goes on after a head of another, with its record, if there is one.
+    fn reopened(old: &Log, note: &str, recorded: Option<u64>) -> Log {
+        let mut fresh = Log::new(7, Some(old.id));
+        let digest = succession_digest(note.as_bytes());
+        fresh.first.push(leaf::entry(RetentionClass::Permanent, START + DAY, &digest));
+        if let Some(held) = recorded {
+            let mut record = event(2000, RetentionClass::Permanent);
+            record.action = Action::try_from("LOG_REOPENED".to_owned()).expect("an action");
+            record.request.host = "ingest".to_owned();
+            record.request.rule = "ingest/integrity".to_owned();
+            let kind = EntityType::try_from("log".to_owned()).expect("a type");
+            record.entity = Some(Entity { kind, id: Some(fresh.id.to_string()), name: None });
+            let known: u64 = note.lines().nth(1).and_then(|size| size.parse().ok()).expect("a size");
+            // Some of what the backup holds was not served yet.
+            record.details = Some(JsonText::from(&json!({
+                "previous": old.id, "head_size": known, "database_size": held + 5, "published_size": held,
+            })));
+            fresh.add(record, START + DAY);
+        }
+        for n in 2001..2020 {
+            fresh.add(event(n, RetentionClass::Standard), START + DAY + n);
+        }
+        fresh
+    }
+
+    fn check(&self, named: Option<&str>, trust: &Trust) -> Report {
+        let (manifest, mut files) = files(&[&self.left, &self.fresh]);
+        if let Some(note) = named {
+            files.all.insert(previous_path(self.fresh.id), note.as_bytes().to_vec());
+        }
+        check(&manifest, &files, trust)
+    }
+}
+
+#[test]
+fn a_log_that_a_restore_closed_is_told_as_a_loss_of_so_many_entries_and_not_as_success() {
+    let scene = Restored::new();
+    let note = scene.whole.note(600);
+    let report = scene.check(Some(&note), &Trust::default());
+    found(&report, &[Kind::Restored]);
+    assert_eq!((report.verdict(), report.is_valid()), (Verdict::Restored, false));
+    assert_eq!((report.counts.lost, report.counts.entries, report.counts.successions), (200, 421, 1));
+    assert_eq!(
+        report.findings[0].to_string(),
+        format!(
+            "lost in a restore: leaf 400 of log {}: closed by a restore: the backup holds 400 of 600 leaves; \
+             leaves 400..600 are missing since the head of 600 entries that log {} names",
+            scene.whole.id, scene.fresh.id
+        )
+    );
+    assert!(report.logs.iter().all(shared::verify::LogReport::is_valid), "{:#?}", report.logs);
+    assert_eq!(report.logs[1].succession, Check::Passed);
+
+    // Whoever kept the lost head, or one before it, is told the same.
+    for kept in [600, 500, 300] {
+        let trust = Trust { keys: Vec::new(), heads: vec![scene.whole.known(kept)] };
+        let report = scene.check(Some(&note), &trust);
+        found(&report, &[Kind::Restored]);
+        let told = report.notes.iter().any(|note| note.contains("knows 500 entries"));
+        assert_eq!((told, report.logs[0].consistency == Check::Passed), (kept == 500, kept == 300), "{kept}");
+    }
+
+    // Without openings the record cannot be seen, and that is said.
+    let (manifest, mut some) = files(&[&scene.left, &scene.fresh]);
+    some.all.insert(previous_path(scene.fresh.id), note.into_bytes());
+    some.lines.clear();
+    let report = check(&manifest, &some, &Trust::default());
+    found(&report, &[Kind::Restored]);
+    assert!(
+        report.notes.iter().any(|note| note.contains("has a record of the restore")),
+        "{:?}",
+        report.notes
+    );
+}
+
+#[test]
+fn an_end_that_was_cut_off_is_not_excused_by_a_claim_of_a_restore() {
+    let scene = Restored::new();
+    let note = scene.whole.note(600);
+    let trust = Trust::default();
+
+    // Without the head that leaf 0 names, or with another one.
+    found(&scene.check(None, &trust), &[Kind::SuccessionBroken]);
+    found(&scene.check(Some(&scene.whole.note(500)), &trust), &[Kind::SuccessionBroken]);
+    found(&scene.check(Some("no note"), &trust), &[Kind::SuccessionBroken]);
+
+    // Without a record, or with one that says more than is left.
+    for recorded in [None, Some(450)] {
+        let fresh = Restored::reopened(&scene.whole, &note, recorded);
+        let report = Restored { fresh, ..Restored::new() }.check(Some(&note), &trust);
+        found(&report, &[Kind::Truncated]);
+        assert_eq!((report.findings[0].index, report.counts.lost), (Some(400), 0), "{recorded:?}");
+    }
+
+    // Somebody else's record is none.
+    let mut other = Restored::new();
+    other.fresh.events[0].0.request.host = "app.example.com".to_owned();
+    other.fresh.events[0].1 = other.fresh.events[0].0.to_opening(Seed([1; 32]));
+    found(&other.check(Some(&note), &trust), &[Kind::Truncated]);
+
+    // A head that another key signed, or one of another log.
+    let mut forger = scene.whole.clone();
+    forger.key = SigningKey::from_bytes(&[66; 32]);
+    let mut elsewhere = scene.whole.clone();
+    elsewhere.id = LogId([8; 16]);
+    for signer in [&forger, &elsewhere] {
+        let note = signer.note(600);
+        let fresh = Restored::reopened(&scene.whole, &note, Some(400));
+        let report = Restored { fresh, ..Restored::new() }.check(Some(&note), &trust);
+        found(&report, &[Kind::SuccessionBroken]);
+    }
+
+    // A head that is no larger than what is left.
+    let small = scene.whole.note(300);
+    let fresh = Restored::reopened(&scene.whole, &small, Some(300));
+    found(&Restored { fresh, ..Restored::new() }.check(Some(&small), &trust), &[Kind::SuccessionBroken]);
+}
+
+#[test]
+fn a_claim_that_admits_less_than_somebody_knows_is_found() {
+    let scene = Restored::new();
+    let trust = Trust { keys: Vec::new(), heads: vec![scene.whole.known(600)] };
+    let less = scene.whole.note(500);
+    let fresh = Restored::reopened(&scene.whole, &less, Some(400));
+    let report = Restored { fresh, ..Restored::new() }.check(Some(&less), &trust);
+    found(&report, &[Kind::Truncated, Kind::Restored]);
+    assert_eq!((report.verdict(), report.logs[0].consistency), (Verdict::Invalid, Check::Failed));
+    assert_eq!(report.first().map(|first| first.kind), Some(Kind::Truncated));
+
+    // Of the same size and another tree.
+    let mut otherwise = scene.whole.clone();
+    otherwise.add(event(999, RetentionClass::Standard), START);
+    otherwise.events.swap(599, 600);
+    let forked = otherwise.note(600);
+    let fresh = Restored::reopened(&scene.whole, &forked, Some(400));
+    let report = Restored { fresh, ..Restored::new() }.check(Some(&forked), &trust);
+    found(&report, &[Kind::Restored, Kind::Forked]);
+
+    // Leaf 0 names what is left, and the record knows more.
+    let mut plain = Restored::reopened(&scene.whole, &scene.whole.note(600), Some(400));
+    let digest = succession_digest(scene.left.note(400).as_bytes());
+    plain.first[0] = leaf::entry(RetentionClass::Permanent, START + DAY, &digest);
+    let report = Restored { fresh: plain, ..Restored::new() }.check(None, &Trust::default());
+    found(&report, &[Kind::Truncated]);
+    assert!(report.findings[0].detail.contains("admits only 400"), "{}", report.findings[0]);
+}
+
+#[test]
+fn the_middle_of_a_log_is_judged_by_the_rules_of_the_whole() {
+    let (log, files, manifest) = lived();
+    let lines: Vec<OpeningLine> =
+        files.lines.iter().map(|line| OpeningLine::parse(line).expect("a line")).collect();
+    let part = |from: usize, to: usize, hidden: Option<usize>| {
+        let mut verifier = Verifier::new(Some(manifest.tenant.clone()), Trust::default());
+        for (path, bytes) in files.all.iter().filter(|(path, _)| path.starts_with("absences/")) {
+            verifier.absences(path["absences/".len()..].parse().expect("an id"), bytes);
+        }
+        // The records stand at the end of the log.
+        for at in 300..303 {
+            verifier.record(log.id, at, &log.events[usize::try_from(at).expect("small")].1.encode());
+        }
+        verifier.begin_at(&log.item(), from as u64);
+        for at in from..to {
+            let held = if hidden == Some(at) { Held::Nothing } else { Held::Line(&lines[at]) };
+            verifier.leaf(&log.entries()[at], held);
+        }
+        assert_eq!(verifier.position(), to as u64);
+        verifier.end(None);
+        verifier.finish()
+    };
+    let report = part(120, 255, None);
+    found(&report, &[]);
+    assert_eq!((report.counts.dropped, report.counts.context_dropped, report.counts.whole), (79, 5, 49));
+    let report = part(208, 255, Some(208));
+    found(&report, &[Kind::Deleted]);
+    assert_eq!(report.findings[0].index, Some(208));
 }
 
 /// A year with everything that may happen to it by right.

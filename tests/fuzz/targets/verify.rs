@@ -34,23 +34,19 @@ impl Source for Pieces<'_> {
 
 fuzz_target!(|bytes: &[u8]| {
     let split: fn(&u8) -> bool = |byte| *byte == 0xff;
-    let origin = "log.example/log/07070707070707070707070707070707".to_owned();
-    let name = KeyName::try_from(origin.clone()).expect("a name");
-    let log_id = LogId([7; 16]);
-    let item = LogItem {
-        log_id,
-        origin,
-        key: VerifierKey { name, public: [3; 32] },
-        others: Vec::new(),
-        size: 9,
-        previous: None,
+    let log = |byte: u8, previous: Option<LogId>| {
+        let log_id = LogId([byte; 16]);
+        let origin = format!("log.example/log/{log_id}");
+        let name = KeyName::try_from(origin.clone()).expect("a name");
+        let key = VerifierKey { name, public: [3; 32] };
+        LogItem { log_id, origin, key, others: Vec::new(), size: 9, previous }
     };
     for kind in [Kind::Log, Kind::Selection] {
         let manifest = Manifest {
             kind,
             tenant: "acme".parse().expect("a slug"),
             made_at: String::new(),
-            logs: vec![item.clone()],
+            logs: vec![log(7, None), log(8, Some(LogId([7; 16])))],
         };
         let mut pieces = Pieces(bytes.split(split), 0);
         let Ok(report) = verify(&mut pieces, &manifest, Trust::default(), &mut |_, _| {});
