@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::bundle::{
     ABSENCES, Kind, LogId, LogItem, MANIFEST, MAX_MANIFEST_LEN, Manifest, OPENINGS, OpeningLine,
-    absence_path, checkpoint_path, tile_path, tiles_of,
+    absence_path, checkpoint_path, previous_path, tile_path, tiles_of,
 };
 use shared::event::{TenantId, Timestamp};
 use shared::tree::{TILE_WIDTH, TileRef};
@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 struct Head {
     item: LogItem,
     note: String,
+    /// The head of the log before that its leaf 0 names.
+    previous: Option<String>,
 }
 
 impl Archive {
@@ -67,7 +69,7 @@ impl Archive {
             let head = heads.iter().find(|head| head.item.log_id.to_string() == record.log_id);
             head.is_some_and(|head| u64::try_from(record.leaf).is_ok_and(|leaf| leaf < head.item.size))
         });
-        if !covered || records.len() < lists.len() {
+        if !covered || records.iter().filter(|record| record.has_list).count() < lists.len() {
             return Ok(false);
         }
         let sizes: BTreeMap<LogId, u64> =
@@ -76,6 +78,9 @@ impl Archive {
             let before = sizes.get(&head.item.log_id).copied().unwrap_or(0);
             self.copy_tiles(&folder, &head.item, before).await?;
             folder.put(&checkpoint_path(head.item.log_id), head.note.clone().into_bytes()).await?;
+            if let Some(previous) = &head.previous {
+                folder.put(&previous_path(head.item.log_id), previous.clone().into_bytes()).await?;
+            }
         }
         let mut lines = String::new();
         for record in records {
@@ -115,7 +120,8 @@ impl Archive {
         for row in logs {
             if let Some((_, head)) = log::published(&self.store, &row.log_id).await? {
                 let size = u64::try_from(head.size).unwrap_or(0);
-                heads.push(Head { item: item(&self.store, &row, size).await?, note: head.note });
+                let (item, previous) = item(&self.store, &row, size).await?;
+                heads.push(Head { item, note: head.note, previous });
             }
         }
         Ok(heads)
@@ -153,7 +159,7 @@ impl Folder {
     }
 }
 
-async fn item(store: &Store, log: &LogRow, size: u64) -> Result<LogItem, ArchiveError> {
+async fn item(store: &Store, log: &LogRow, size: u64) -> Result<(LogItem, Option<String>), ArchiveError> {
     let damaged = || StoreError::Damaged("key of a log");
     let mut connection = store.begin().await?;
     let named = log_keys::of(&mut connection, &log.log_id).await?;
@@ -163,12 +169,14 @@ async fn item(store: &Store, log: &LogRow, size: u64) -> Result<LogItem, Archive
     let key = verifier(&log.public_key)?;
     let others = named.iter().map(|named| verifier(&named.public_key)).collect::<Result<Vec<_>, _>>()?;
     let id = |text: &str| text.parse().map_err(|_| StoreError::Damaged("id of a log"));
-    Ok(LogItem {
+    let (before, named) = previous.unzip();
+    let item = LogItem {
         log_id: id(&log.log_id)?,
         origin: log.origin.clone(),
         others: others.into_iter().filter(|other| *other != key).collect(),
         key,
         size,
-        previous: previous.map(|(log_id, _)| id(&log_id)).transpose()?,
-    })
+        previous: before.map(|log_id| id(&log_id)).transpose()?,
+    };
+    Ok((item, named))
 }

@@ -189,21 +189,24 @@ pub struct RecordRow {
     pub leaf: i64,
     /// The committed bytes.
     pub opening: Vec<u8>,
+    /// Whether it commits to a list.
+    pub has_list: bool,
 }
 
-/// A tenant's records that have lists, by log and leaf; those without a leaf yet are left out.
+/// A tenant's records that have lists, and those of logs that were reopened, by log and leaf; those without a leaf yet are
+/// left out.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn records(store: &Store, tenant: &str) -> Result<Vec<RecordRow>, StoreError> {
     sqlx::query_as!(
         RecordRow,
-        r#"select e.id, r.log_id, r.first_index + e.position as "leaf!", e.opening
+        r#"select e.id, r.log_id, r.first_index + e.position as "leaf!", e.opening, a.record_id is not null as "has_list!"
            from events e
-           join absence_lists a on a.tenant_id = e.tenant_id and a.record_id = e.id
+           left join absence_lists a on a.tenant_id = e.tenant_id and a.record_id = e.id
            join log_rounds r on r.tenant_id = e.tenant_id and r.batch_id = e.batch_id
            join logs l on l.log_id = r.log_id
-           where e.tenant_id = $1 and e.class = 2
+           where e.tenant_id = $1 and e.class = 2 and (a.record_id is not null or e.action = 'LOG_REOPENED')
            order by l.year, l.part, 3"#,
         tenant
     )
