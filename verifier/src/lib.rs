@@ -8,7 +8,7 @@ mod archive;
 use js_sys::{Function, Uint8Array};
 use serde::Deserialize;
 use serde_json::json;
-use shared::bundle::{MANIFEST, MAX_MANIFEST_LEN, Manifest};
+use shared::bundle::{Kind, MANIFEST, MAX_MANIFEST_LEN, Manifest};
 use shared::verify::{self, KnownHead, Source as _, Trust};
 use wasm_bindgen::prelude::*;
 
@@ -88,6 +88,9 @@ fn report<B: Bytes>(bytes: B, trust: Trust, progress: &mut dyn FnMut(u64, u64)) 
     let manifest = archive.file(MANIFEST, MAX_MANIFEST_LEN + 1).map_err(|error| error.to_string())?;
     let manifest = manifest.ok_or("this is no bundle: it has no manifest.json")?;
     let manifest = Manifest::parse(&manifest).map_err(|error| error.to_string())?;
+    if manifest.kind == Kind::Archive {
+        return Err("this is an archive; `edgetrail verify` reads it, this page does not".to_owned());
+    }
     let without_keys = trust.keys.is_empty() && trust.heads.is_empty();
     let report =
         verify::verify(&mut archive, &manifest, trust, progress).map_err(|error| error.to_string())?;

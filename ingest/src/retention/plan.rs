@@ -88,6 +88,7 @@ pub struct Preview {
     holds: usize,
     months: BTreeMap<NaiveDate, Vec<Counted>>,
     next: Option<(NaiveDate, DateTime<Utc>)>,
+    archived: bool,
 }
 
 impl Retention {
@@ -128,7 +129,7 @@ impl Retention {
         });
         let shortest_on = |month: NaiveDate| end_of(month) + TimeDelta::days(i64::from(shortest));
         let next = there.into_iter().map(|month| (month, shortest_on(month))).find(|(_, on)| *on > now);
-        Ok(Preview { at: now, periods, holds, months, next })
+        Ok(Preview { at: now, periods, holds, months, next, archived: self.archive.is_some() })
     }
 }
 
@@ -169,6 +170,9 @@ impl Preview {
                     "{name}: {held} {class} events are due and stay, since a legal hold covers them."
                 ));
             }
+        }
+        if self.archived && words.iter().any(|sentence| sentence.contains(" go;")) {
+            words.push(format!("{name}: what goes lies in the archive first."));
         }
         let stay: i64 = classes.iter().map(|it| it.events - it.due).sum();
         if words.iter().any(|sentence| sentence.contains(" go;")) && stay > 0 {
@@ -218,6 +222,7 @@ impl Preview {
             "at": time(self.at),
             "periods": self.periods,
             "active_holds": self.holds,
+            "archive": self.archived,
             "months": months,
             "next": self.next.map(|(month, on)| json!({"month": month.format("%Y-%m").to_string(), "on": time(on)})),
             "words": self.words(),

@@ -70,6 +70,8 @@ async fn what_a_drop_takes_lies_in_the_archive_and_verifies_there_without_the_da
     let (place, dial, server, mut producer) = archiving("").await;
     two_batches(&server, &mut producer).await;
     present(&server, &dial).await;
+    let preview = server.get_as_admin("/v1/retention/preview").await.json();
+    assert!(preview["words"].to_string().contains("what goes lies in the archive first"), "{preview:#}");
     assert_eq!(server.retention.pass().await.expect("done")[0].dropped, 40);
 
     let parts = parts(place.path());
