@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
 use ingest::store::partitions;
-use ingest::store::swap::{self, Limits, Outcome, Swapped};
+use ingest::store::swap::{self, Limits, Outcome, Source, Swapped};
 use serde_json::{Value, json};
 use shared::absence::{AbsenceList, Lost};
 use shared::leaf::{StoredOpening, Tag};
@@ -272,7 +272,7 @@ async fn a_month_is_swapped_once_and_each_tenant_keeps_by_its_own_periods() {
 async fn copied(server: &Server, month: NaiveDate) -> swap::Copied {
     let limits =
         Limits { tenant: "demo".to_owned(), standard: Some(Utc::now()), critical: None, context: None };
-    let mut copying = swap::begin(&server.store, month, vec![limits]).await.expect("begun");
+    let mut copying = swap::begin(&server.store, month, vec![limits], Source::List).await.expect("begun");
     copying.copy_whole().await.expect("copied");
     copying.finish().await.expect("finished")
 }
