@@ -165,8 +165,8 @@ fn conditions(held: bool) -> (String, String) {
     (format!("({DUE} {free})"), format!("(coalesce(e.received_at <= l.context, false) {free})"))
 }
 
-/// Less than this part of what a table is said to have: its list is not worth a try.
-const LISTED: &str = "0.9";
+/// A list that names less than this part of what its table is said to have is not worth a try.
+const WORTH_A_TRY: &str = "0.9";
 
 /// What each batch filed in a month, by the list.
 fn listed(month: NaiveDate) -> String {
@@ -260,7 +260,7 @@ async fn may_be_listed(
     name: &str,
 ) -> Result<bool, StoreError> {
     let sql = format!(
-        "select sum(n) >= {LISTED} * (select reltuples from pg_class where oid = $1::regclass)
+        "select sum(n) >= {WORTH_A_TRY} * (select reltuples from pg_class where oid = $1::regclass)
          from ({}) listed",
         listed(month)
     );
