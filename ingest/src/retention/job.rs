@@ -17,7 +17,7 @@ use super::{Periods, Retention, RetentionError, notice};
 use crate::own::OwnEvent;
 use crate::store::retention::RunRow;
 use crate::store::shipments::{Leave, ShipmentRow};
-use crate::store::swap::{self, Copied, Gone, Kept, Limits, Outcome, Swapped};
+use crate::store::swap::{self, Copied, Gone, Kept, Limits, Outcome, Source, Swapped};
 use crate::store::{StoreError, partitions, retention};
 use crate::view::time;
 
@@ -186,10 +186,12 @@ impl Retention {
         now: DateTime<Utc>,
     ) -> Result<Option<Done>, RetentionError> {
         let started = std::time::Instant::now();
-        for _ in 0..COPIES {
+        for attempt in 0..COPIES {
+            // A list that did not agree is not asked again.
+            let source = if attempt == 0 { Source::List } else { Source::Events };
             let limits: Vec<Limits> =
                 parts.iter().map(|part| limits(part.tenant.as_str(), &part.looks)).collect();
-            let (copied, context) = self.copy(month, limits).await?;
+            let (copied, context) = self.copy(month, limits, source).await?;
             let recording = std::time::Instant::now();
             let losses = losses(&copied, context)?;
             let Some(shipments) = self.ship(month, parts, &losses, now).await? else { continue };
@@ -220,12 +222,13 @@ impl Retention {
         &self,
         month: NaiveDate,
         limits: Vec<Limits>,
+        source: Source,
     ) -> Result<(Copied, BTreeMap<String, Vec<Run>>), RetentionError> {
         let some_context = limits.iter().any(|limits| limits.context.is_some());
-        let mut copying = swap::begin(&self.store, month, limits).await?;
+        let mut copying = swap::begin(&self.store, month, limits, source).await?;
         copying.copy_whole().await?;
         let mut lost: BTreeMap<String, Vec<Run>> = BTreeMap::new();
-        if some_context {
+        if some_context && copying.something_stays() {
             copying.open_due().await?;
             loop {
                 let due = copying.next_due().await?;

@@ -47,7 +47,8 @@ pub fn read(opening: &[u8]) -> Option<Event> {
     Event::from_fields(&stored.fields()).ok()
 }
 
-/// Inserts events and gives the (batch, position) of those that are new. One whose id is taken is not inserted.
+/// Inserts events and gives the (batch, position) of those that are new. One whose id is taken is not inserted. What of a
+/// batch was filed in which month is listed by the same statement, so that no event is stored that the list does not name.
 ///
 /// # Errors
 /// If the database refuses, also because of the data of one event.
@@ -72,7 +73,8 @@ pub async fn insert(
         flags.join(",")
     });
     let inserted = sqlx::query!(
-        "insert into events (tenant_id, filed_at, id, occurred_at, received_at, class, severity, outcome, trust,
+        r#"with stored as (
+         insert into events (tenant_id, filed_at, id, occurred_at, received_at, class, severity, outcome, trust,
              action, actor_id, actor_email, claimed_user, entity_type, entity_id, entity_name, ip, session_id, country,
              host, method, route, rule, status, reason, duration_ms, change_quality, compliance, batch_id, position,
              opening)
@@ -89,7 +91,14 @@ pub async fn insert(
              actor_id, actor_email, claimed_user, entity_type, entity_id, entity_name, ip, session_id, country, host,
              method, route, rule, status, reason, duration_ms, change_quality, compliance, batch_id, position, opening)
          on conflict do nothing
-         returning batch_id, position",
+         returning tenant_id, filed_at, received_at, class, batch_id, position),
+         filed as (
+         insert into filed_batches (month, tenant_id, batch_id, class, received_at, low, high)
+         select date_trunc('month', filed_at at time zone 'UTC')::date, tenant_id, batch_id, class, received_at,
+             bit_or(case when position < 64 then 1::bigint << position else 0 end),
+             bit_or(case when position >= 64 then 1::bigint << (position - 64) else 0 end)
+         from stored group by 1, 2, 3, 4, 5)
+         select batch_id as "batch_id!", position as "position!" from stored"#,
         &each(rows, |event| event.tenant.as_str()) as _,
         &filed,
         &each(rows, |event| event.id.uuid()),

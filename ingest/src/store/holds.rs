@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Doing as _, Store, StoreError};
 
-/// The condition that an active hold covers the event `e`, for statements that are built at run time. `retention_swap`
+/// The condition that an active hold covers the event `e`, for statements that are built at run time. `retention_must_stay`
 /// of the migrations says the same.
 pub(super) const HELD: &str =
     "exists (select from legal_holds h where h.tenant_id = e.tenant_id and h.released_at is null

@@ -1,8 +1,11 @@
-//! A month without what is due: what stays is copied beside it, then the copy takes its place and the month is dropped.
+//! A month without what is due: what stays is copied beside it, then the copy takes its place and the month is dropped. A
+//! month of which nothing stays is emptied.
 //!
 //! Nothing is updated or deleted row by row: that would write every dropped row to the write-ahead log and give no space
 //! back. The copy is made while everybody reads and writes on; only its taking the month's place keeps others out, for
-//! milliseconds. The statements name the month's table, so they are built here and not checked at compile time.
+//! milliseconds. What goes is read from the list of what each batch filed in the month; the list is taken at its word only
+//! if the month, with writers kept away, has exactly as many events as it accounts for. The statements name the month's
+//! table, so they are built here and not checked at compile time.
 
 use std::time::{Duration, Instant};
 
@@ -74,10 +77,30 @@ pub struct Kept {
     pub cleared: bool,
 }
 
+/// How to find what goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// By the list of what each batch filed in the month, where it may be complete and nothing is held.
+    List,
+    /// By a look at every event.
+    Events,
+}
+
+/// What of a month stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// What was copied.
+    Staged,
+    /// Nothing: the month is emptied.
+    Nothing,
+}
+
 /// A copy of a month that waits to take its place.
 #[derive(Debug)]
 pub struct Copied {
     month: NaiveDate,
+    limits: Vec<Limits>,
+    rest: Rest,
     /// What the copy saw of the month.
     snapshot: String,
     at: DateTime<Utc>,
@@ -128,6 +151,8 @@ pub struct Copying {
     month: NaiveDate,
     name: String,
     limits: Vec<Limits>,
+    source: Source,
+    rest: Rest,
     snapshot: String,
     at: DateTime<Utc>,
     holds: Vec<Uuid>,
@@ -141,6 +166,30 @@ pub struct Copying {
 fn conditions(held: bool) -> (String, String) {
     let free = if held { format!("and not {HELD}") } else { String::new() };
     (format!("({DUE} {free})"), format!("(coalesce(e.received_at <= l.context, false) {free})"))
+}
+
+/// A list that names less than this part of what its table is said to have is not worth a try.
+const WORTH_A_TRY: &str = "0.9";
+
+/// What each batch filed in a month, by the list.
+fn listed(month: NaiveDate) -> String {
+    format!(
+        "select tenant_id, class, batch_id, received_at, low, high,
+             bit_count(low::bit(64)) + bit_count(high::bit(64)) as n
+         from filed_batches where month = '{month}' and (low <> 0 or high <> 0)"
+    )
+}
+
+/// The same by a look at each event that no hold covers. All of a batch arrived at one time.
+fn seen(name: &str, held: bool) -> String {
+    let free = if held { format!("where not {HELD}") } else { String::new() };
+    format!(
+        "select e.tenant_id, e.class, e.batch_id, max(e.received_at) as received_at,
+             bit_or(case when e.position < 64 then 1::bigint << e.position else 0 end) as low,
+             bit_or(case when e.position >= 64 then 1::bigint << (e.position - 64) else 0 end) as high,
+             count(*) as n
+         from {name} e {free} group by 1, 2, 3"
+    )
 }
 
 const DUE: &str = "coalesce(e.class = 0 and e.received_at <= l.standard or e.class = 1 and e.received_at <= l.critical, false)";
@@ -164,13 +213,18 @@ fn bind(sql: String, limits: &[Limits]) -> Query {
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn begin(store: &Store, month: NaiveDate, limits: Vec<Limits>) -> Result<Copying, StoreError> {
+pub async fn begin(
+    store: &Store,
+    month: NaiveDate,
+    limits: Vec<Limits>,
+    source: Source,
+) -> Result<Copying, StoreError> {
     let doing = "beginning to copy a month";
     let mut transaction = store.begin_as_keeper().await?;
     // Everything that is decided here is decided on one state of the month.
     transaction.execute("set transaction isolation level repeatable read").await.doing(doing)?;
     transaction.execute("set local work_mem = '64MB'").await.doing(doing)?;
-    let row = sqlx::query("select retention_stage($1), pg_current_snapshot()::text, clock_timestamp()")
+    let row = sqlx::query("select retention_open($1), pg_current_snapshot()::text, clock_timestamp()")
         .bind(month)
         .fetch_one(&mut *transaction)
         .await
@@ -179,9 +233,46 @@ pub async fn begin(store: &Store, month: NaiveDate, limits: Vec<Limits>) -> Resu
     let snapshot = row.try_get(1).doing(doing)?;
     let at = row.try_get(2).doing(doing)?;
     let holds = active_holds(&mut transaction).await?;
-    let (held, gone) = (Vec::new(), Vec::new());
-    let found_in = Duration::ZERO;
-    Ok(Copying { transaction, month, name, limits, snapshot, at, holds, held, gone, kept: 0, found_in })
+    let source = match source {
+        Source::List if holds.is_empty() && may_be_listed(&mut transaction, month, &name).await? => {
+            Source::List
+        }
+        _ => Source::Events,
+    };
+    Ok(Copying {
+        transaction,
+        month,
+        name,
+        limits,
+        source,
+        rest: Rest::Staged,
+        snapshot,
+        at,
+        holds,
+        held: Vec::new(),
+        gone: Vec::new(),
+        kept: 0,
+        found_in: Duration::ZERO,
+    })
+}
+
+/// Whether a month's list names about as many events as its table is said to have; they are counted when it matters.
+async fn may_be_listed(
+    connection: &mut PgConnection,
+    month: NaiveDate,
+    name: &str,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "select sum(n) >= {WORTH_A_TRY} * (select reltuples from pg_class where oid = $1::regclass)
+         from ({}) listed",
+        listed(month)
+    );
+    let enough: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(name)
+        .fetch_one(connection)
+        .await
+        .doing("looking at a month's list")?;
+    Ok(enough.unwrap_or(false))
 }
 
 async fn active_holds(connection: &mut PgConnection) -> Result<Vec<Uuid>, StoreError> {
@@ -197,26 +288,49 @@ impl Copying {
     /// # Errors
     /// If the database refuses.
     pub async fn copy_whole(&mut self) -> Result<(), StoreError> {
+        let all_goes = self.find().await?;
+        if all_goes {
+            self.rest = Rest::Nothing;
+            return Ok(());
+        }
+        let doing = "making a table for what stays";
+        sqlx::query_scalar!("select retention_stage($1)", self.month)
+            .fetch_one(&mut *self.transaction)
+            .await
+            .doing(doing)?;
+        if !self.holds.is_empty() {
+            self.count_held().await?;
+        }
         let name = &self.name;
         let (gone, context) = conditions(!self.holds.is_empty());
+        let sql = format!(
+            "insert into {name}_staged select e.* from {name} e left join {LIMITS} using (tenant_id)
+             where not {gone} and not {context}"
+        );
+        let copied =
+            bind(sql, &self.limits).execute(&mut *self.transaction).await.doing("copying what stays")?;
+        self.kept += i64::try_from(copied.rows_affected()).unwrap_or(i64::MAX);
+        Ok(())
+    }
+
+    /// Finds what goes. True if that is all there is.
+    async fn find(&mut self) -> Result<bool, StoreError> {
         let doing = "finding what is due";
         let started = Instant::now();
-        // One look at each row: what of a batch is in this month. All of a batch arrived at one time.
-        let free = if self.holds.is_empty() { String::new() } else { format!("where not {HELD}") };
+        let batches = match self.source {
+            Source::List => listed(self.month),
+            Source::Events => seen(&self.name, !self.holds.is_empty()),
+        };
         let sql = format!(
-            "with batches as materialized (
-                 select e.tenant_id, e.class, e.batch_id, max(e.received_at) as received_at, count(*) as n,
-                        bit_or(case when e.position < 64 then 1::bigint << e.position else 0 end) as low,
-                        bit_or(case when e.position >= 64 then 1::bigint << (e.position - 64) else 0 end) as high
-                 from {name} e {free} group by 1, 2, 3)
+            "with batches as materialized ({batches})
              select e.tenant_id, e.class, e.n, e.low, e.high, r.log_id, r.first_index, {DUE}
              from batches e left join {LIMITS} using (tenant_id) left join log_rounds r using (tenant_id, batch_id)"
         );
         let rows = bind(sql, &self.limits).fetch_all(&mut *self.transaction).await.doing(doing)?;
-        let mut all_go = self.holds.is_empty();
+        let mut all_goes = self.holds.is_empty();
         for row in rows {
             if !row.try_get::<bool, _>(7).doing(doing)? {
-                all_go = false;
+                all_goes = false;
                 continue;
             }
             let (log, first): (Option<String>, Option<i64>) =
@@ -231,28 +345,26 @@ impl Copying {
             });
         }
         self.found_in = started.elapsed();
-        if all_go {
-            return Ok(());
-        }
-        if !self.holds.is_empty() {
-            let sql = format!(
-                "select e.tenant_id, e.class, count(*) from {name} e join {LIMITS} using (tenant_id)
-                 where {DUE} and {HELD} group by 1, 2"
-            );
-            let doing = "counting what a hold keeps";
-            for row in bind(sql, &self.limits).fetch_all(&mut *self.transaction).await.doing(doing)? {
-                let read = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-                self.held.push(read().doing(doing)?);
-            }
-        }
+        Ok(all_goes)
+    }
+
+    async fn count_held(&mut self) -> Result<(), StoreError> {
+        let name = &self.name;
+        let doing = "counting what a hold keeps";
         let sql = format!(
-            "insert into {name}_staged select e.* from {name} e left join {LIMITS} using (tenant_id)
-             where not {gone} and not {context}"
+            "select e.tenant_id, e.class, count(*) from {name} e join {LIMITS} using (tenant_id)
+             where {DUE} and {HELD} group by 1, 2"
         );
-        let copied =
-            bind(sql, &self.limits).execute(&mut *self.transaction).await.doing("copying what stays")?;
-        self.kept += i64::try_from(copied.rows_affected()).unwrap_or(i64::MAX);
+        for row in bind(sql, &self.limits).fetch_all(&mut *self.transaction).await.doing(doing)? {
+            let read = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+            self.held.push(read().doing(doing)?);
+        }
         Ok(())
+    }
+
+    /// Whether something of the month stays.
+    pub fn something_stays(&self) -> bool {
+        self.rest == Rest::Staged
     }
 
     /// Opens the events that stay and whose context is due, to be taken by [`Self::next_due`].
@@ -334,14 +446,16 @@ impl Copying {
     /// If the database refuses.
     pub async fn finish(mut self) -> Result<Copied, StoreError> {
         let doing = "indexing a copy";
-        self.transaction.execute("close all").await.doing(doing)?;
-        sqlx::query!("select retention_index($1)", self.month)
-            .execute(&mut *self.transaction)
-            .await
-            .doing(doing)?;
+        if self.rest == Rest::Staged {
+            self.transaction.execute("close all").await.doing(doing)?;
+            sqlx::query!("select retention_index($1)", self.month)
+                .execute(&mut *self.transaction)
+                .await
+                .doing(doing)?;
+        }
         super::commit(self.transaction).await?;
-        let Self { month, snapshot, at, holds, held, gone, kept, found_in, .. } = self;
-        Ok(Copied { month, snapshot, at, holds, held, gone, kept, found_in })
+        let Self { month, limits, rest, snapshot, at, holds, held, gone, kept, found_in, .. } = self;
+        Ok(Copied { month, limits, rest, snapshot, at, holds, held, gone, kept, found_in })
     }
 }
 
@@ -378,20 +492,16 @@ async fn attempt(store: &Store, copied: &Copied, outcome: &Outcome) -> Result<Sw
     if touched || placed {
         return Ok(Swapped::Changed);
     }
-    let late = format!(
-        "insert into {name}_staged select e.* from {name} e
-         where e.received_at > $1 - {LATE}
-           and not exists (select from {name}_staged s
-                           where s.tenant_id = e.tenant_id and s.filed_at = e.filed_at and s.id = e.id)"
-    );
-    let late =
-        sqlx::query(AssertSqlSafe(late)).bind(copied.at).execute(&mut *transaction).await.doing(doing)?;
+    let late = match copied.rest {
+        Rest::Staged => copy_late(&mut transaction, copied, &name).await?,
+        Rest::Nothing => 0,
+    };
     let there: i64 = sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {name}")))
         .fetch_one(&mut *transaction)
         .await
         .doing(doing)?;
     let gone: i64 = copied.gone.iter().map(|gone| gone.count).sum();
-    if there != copied.kept + gone + i64::try_from(late.rows_affected()).unwrap_or(i64::MAX) {
+    if there != copied.kept + gone + late {
         return Ok(Swapped::Changed);
     }
     for (tenant, record, list) in &outcome.lists {
@@ -404,9 +514,37 @@ async fn attempt(store: &Store, copied: &Copied, outcome: &Outcome) -> Result<Sw
         shipments::insert(&mut transaction, shipment).await?;
     }
     let started = Instant::now();
-    sqlx::query!("select retention_swap($1)", copied.month).execute(&mut *transaction).await.doing(doing)?;
+    let removed = match copied.rest {
+        Rest::Staged => {
+            let sql = format!(
+                "select retention_swap($5, array_agg(tenant_id), array_agg(standard), array_agg(critical))
+                 from {LIMITS}"
+            );
+            bind(sql, &copied.limits).bind(copied.month).execute(&mut *transaction).await
+        }
+        Rest::Nothing => {
+            sqlx::query!("select retention_empty($1)", copied.month).execute(&mut *transaction).await
+        }
+    };
+    removed.doing(doing)?;
     super::commit(transaction).await?;
     Ok(Swapped::Done(started.elapsed()))
+}
+
+/// Copies what arrived since the copy began, and says how much that is.
+async fn copy_late(connection: &mut PgConnection, copied: &Copied, name: &str) -> Result<i64, StoreError> {
+    let sql = format!(
+        "insert into {name}_staged select e.* from {name} e
+         where e.received_at > $1 - {LATE}
+           and not exists (select from {name}_staged s
+                           where s.tenant_id = e.tenant_id and s.filed_at = e.filed_at and s.id = e.id)"
+    );
+    let late = sqlx::query(AssertSqlSafe(sql))
+        .bind(copied.at)
+        .execute(connection)
+        .await
+        .doing("copying what arrived late")?;
+    Ok(i64::try_from(late.rows_affected()).unwrap_or(i64::MAX))
 }
 
 /// Takes a copy away that nothing needs: nothing was due.

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
 use ingest::store::partitions;
-use ingest::store::swap::{self, Limits, Outcome, Swapped};
+use ingest::store::swap::{self, Limits, Outcome, Source, Swapped};
 use serde_json::{Value, json};
 use shared::absence::{AbsenceList, Lost};
+use shared::event::{Event, RetentionClass};
 use shared::leaf::{StoredOpening, Tag};
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::support::audit::verify;
@@ -62,6 +63,47 @@ pub(crate) async fn filled(at: DateTime<Utc>, dial: &Dial) -> (Server, Producer)
     }
     sequenced(&server).await;
     (server, producer)
+}
+
+/// Two batches of some months ago, of thirty and of seventy standard events.
+async fn filled_with_standard(at: DateTime<Utc>, dial: &Dial) -> (Server, Producer) {
+    let server = Server::at(dial).await;
+    let mut producer = server.producer().await;
+    for batch in [0..30, 30..100] {
+        let events: Vec<_> = batch.map(|n| standard_at(at, n)).collect();
+        assert_eq!(server.send(&producer.seal(&events)).await["stored"], events.len());
+    }
+    sequenced(&server).await;
+    (server, producer)
+}
+
+fn standard_at(at: DateTime<Utc>, n: u64) -> Event {
+    Event { class: RetentionClass::Standard, ..sample_at(at, n) }
+}
+
+/// How many events of a month its list names, and how many are there.
+async fn listed_and_there(server: &Server, at: DateTime<Utc>) -> (i64, i64) {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "select (select coalesce(sum(bit_count(low::bit(64)) + bit_count(high::bit(64))), 0)::bigint from filed_batches
+                 where month = '{}'), count(*) from {}",
+        month_of(at),
+        month_of(at).format("events_%Y_%m")
+    )))
+    .fetch_one(&mut superuser(server).await)
+    .await
+    .expect("counted");
+    (row.get(0), row.get(1))
+}
+
+/// The file of a month's table: another one once it was swapped or emptied.
+async fn table_of(server: &Server, at: DateTime<Utc>) -> (i64, i64) {
+    let name = month_of(at).format("events_%Y_%m").to_string();
+    let row = sqlx::query("select oid::bigint, relfilenode::bigint from pg_class where oid = $1::regclass")
+        .bind(name)
+        .fetch_one(&mut superuser(server).await)
+        .await
+        .expect("there");
+    (row.get(0), row.get(1))
 }
 
 async fn since(server: &Server, at: DateTime<Utc>, filter: &str) -> Vec<Value> {
@@ -130,6 +172,7 @@ async fn after_a_year_standard_events_go_and_critical_ones_stay_and_every_missin
     assert_eq!((done[0].month, done[0].dropped, done[0].context, done[0].kept), (month_of(at), 40, 20, 20));
     assert!(done[0].exclusive < Duration::from_secs(1), "{:?}", done[0].exclusive);
     assert_eq!(server.retention.pass().await.expect("done").len(), 0, "it is done once");
+    assert_eq!(listed_and_there(&server, at).await, (20, 20), "the list lost what went");
 
     let after: Vec<Value> = since(&server, at, "").await;
     let critical: Vec<&Value> = after.iter().filter(|event| event["action"] != "RETENTION_DROP").collect();
@@ -268,11 +311,145 @@ async fn a_month_is_swapped_once_and_each_tenant_keeps_by_its_own_periods() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_month_of_which_nothing_stays_is_emptied_and_every_leaf_is_explained() {
+    let at = months_ago(14);
+    let dial = Dial::new(at);
+    let (server, mut producer) = filled_with_standard(at, &dial).await;
+    assert_eq!(listed_and_there(&server, at).await, (100, 100));
+    present(&server, &dial).await;
+    let (table, file) = table_of(&server, at).await;
+    let done = server.retention.pass().await.expect("done");
+    assert_eq!((done.len(), done[0].dropped, done[0].context, done[0].kept), (1, 100, 0, 0));
+    assert_eq!(listed_and_there(&server, at).await, (0, 0));
+    let (same, another) = table_of(&server, at).await;
+    assert_eq!(table, same, "readers of other months did not wait for it");
+    assert_ne!(file, another, "its space is given back");
+    sequenced(&server).await;
+    let verdict = verify(&format!("http://{}/", server.address), server.admin_key(), &[]).await;
+    let counts = &verdict.holds().report["report"]["counts"];
+    assert_eq!((&counts["dropped"], &counts["unexplained"]), (&json!(100), &json!(0)), "{counts:#}");
+
+    // It takes events as before.
+    let young = months_ago(12);
+    for time in [young, at] {
+        dial.turn(time + TimeDelta::minutes(1));
+        assert_eq!(server.send(&producer.seal(&[standard_at(time, 100)])).await["stored"], 1);
+    }
+    assert_eq!(listed_and_there(&server, at).await, (1, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_list_does_not_name_goes_with_its_name_all_the_same() {
+    let at = months_ago(14);
+    let dial = Dial::new(at);
+    let (server, _) = filled_with_standard(at, &dial).await;
+    present(&server, &dial).await;
+    let unlist = "update filed_batches set low = low & ~(1::bigint << 7) where batch_id =
+                  (select min(batch_id) from filed_batches)";
+    sqlx::query(unlist).execute(&mut superuser(&server).await).await.expect("a superuser may");
+    assert_eq!(listed_and_there(&server, at).await, (99, 100));
+    let done = server.retention.pass().await.expect("done");
+    assert_eq!((done.len(), done[0].dropped, done[0].kept), (1, 100, 0));
+    sequenced(&server).await;
+    let verdict = verify(&format!("http://{}/", server.address), server.admin_key(), &[]).await;
+    let counts = &verdict.holds().report["report"]["counts"];
+    assert_eq!((&counts["dropped"], &counts["unexplained"]), (&json!(100), &json!(0)), "{counts:#}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_that_names_little_of_a_month_is_not_tried() {
+    let at = months_ago(14);
+    let dial = Dial::new(at);
+    let (server, _) = filled_with_standard(at, &dial).await;
+    present(&server, &dial).await;
+    let mut database = superuser(&server).await;
+    sqlx::query("delete from filed_batches where batch_id = (select min(batch_id) from filed_batches)")
+        .execute(&mut database)
+        .await
+        .expect("a superuser may");
+    sqlx::query("analyze events").execute(&mut database).await.expect("analysed");
+    let done = server.retention.pass().await.expect("done");
+    assert_eq!((done.len(), done[0].dropped), (1, 100));
+    let records = "select count(*) from events where action = 'RETENTION_DROP'";
+    assert_eq!(number(&server, records).await, 1, "nothing was announced that was not carried out");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_somebody_took_away_is_not_explained_by_the_list() {
+    let at = months_ago(14);
+    let dial = Dial::new(at);
+    let (server, _) = filled_with_standard(at, &dial).await;
+    present(&server, &dial).await;
+    sqlx::query("delete from events where id = (select min(id::text)::uuid from events)")
+        .execute(&mut superuser(&server).await)
+        .await
+        .expect("a superuser may");
+    assert_eq!(listed_and_there(&server, at).await, (100, 99));
+    let done = server.retention.pass().await.expect("done");
+    assert_eq!(done[0].dropped, 99);
+    sequenced(&server).await;
+    let verdict = verify(&format!("http://{}/", server.address), server.admin_key(), &[]).await;
+    assert_eq!(verdict.report["report"]["counts"]["unexplained"], 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_erased_event_is_off_the_list_and_a_held_one_too_once_it_was_due() {
+    let at = months_ago(14);
+    let dial = Dial::new(at);
+    let (server, _) = filled_with_standard(at, &dial).await;
+    let mut keeper = server.store.begin_as_keeper().await.expect("begun");
+    let erased: bool = sqlx::query_scalar(
+        "select erase_event('demo', filed_at, id) from events where class = 0 order by position desc limit 1",
+    )
+    .fetch_one(&mut *keeper)
+    .await
+    .expect("erased");
+    assert!(erased);
+    keeper.commit().await.expect("committed");
+    assert_eq!(listed_and_there(&server, at).await, (99, 99));
+
+    present(&server, &dial).await;
+    let hold = json!({"reason": "a case", "actor_id": "user-1"}).to_string();
+    let hold = server.post_as_admin("/v1/holds", &hold).await.json();
+    let done = server.retention.pass().await.expect("done");
+    let kept = i64::try_from(done[0].kept).expect("few");
+    assert!(kept > 0);
+    assert_eq!(listed_and_there(&server, at).await, (0, kept));
+
+    dial.turn(Utc::now());
+    let release = format!("/v1/holds/{}/release", hold["id"].as_str().expect("an id"));
+    assert_eq!(server.post_as_admin(&release, "").await.status, 200);
+    dial.turn(Utc::now());
+    let done = server.retention.pass().await.expect("done");
+    assert_eq!((done[0].dropped, done[0].kept), (u64::try_from(kept).expect("some"), 0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_arrives_before_a_month_is_emptied_stays() {
+    let at = months_ago(3);
+    let dial = Dial::new(at);
+    let (server, mut producer) = filled_with_standard(at, &dial).await;
+    present(&server, &dial).await;
+    let copy = copied(&server, month_of(at)).await;
+    assert_eq!((copy.kept, copy.gone.iter().map(|gone| gone.count).sum::<i64>()), (0, 100));
+    assert_eq!(server.send(&producer.seal(&[standard_at(at, 100)])).await["stored"], 1);
+    let swapped = swap::swap(&server.store, &copy, &Outcome::default()).await.expect("tried");
+    assert_eq!(swapped, Swapped::Changed);
+    assert_eq!(listed_and_there(&server, at).await, (101, 101));
+    server.stop().await;
+}
+
 /// A copy of a month from which every standard event goes.
 async fn copied(server: &Server, month: NaiveDate) -> swap::Copied {
     let limits =
         Limits { tenant: "demo".to_owned(), standard: Some(Utc::now()), critical: None, context: None };
-    let mut copying = swap::begin(&server.store, month, vec![limits]).await.expect("begun");
+    let mut copying = swap::begin(&server.store, month, vec![limits], Source::List).await.expect("begun");
     copying.copy_whole().await.expect("copied");
     copying.finish().await.expect("finished")
 }
@@ -292,6 +469,8 @@ async fn what_arrives_while_a_month_is_copied_is_in_it_afterwards() {
     let found = server.get(&format!("/v1/events/{}", late.id)).await;
     assert_eq!(found.status, 200, "{}", found.text());
     assert_eq!(number(&server, "select count(*) from events where class < 2").await, 21);
+    // By the clock of the test, which stands, the late one was due as well: a list may name too little, never too much.
+    assert_eq!(listed_and_there(&server, at).await, (20, 21));
     // The month takes events as before, and its indexes are those of the others.
     assert_eq!(server.send(&producer.seal(&[sample_at(at, 8)])).await["stored"], 1);
     let indexes = "select count(distinct n) from (

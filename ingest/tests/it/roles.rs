@@ -41,7 +41,8 @@ async fn the_program_works_under_roles_that_cannot_change_what_is_logged() {
     let log = ["log_rounds", "log_tiles", "log_checkpoints", "batches", "equivocations", "absence_lists"];
     for role in ["edgetrail_app", "edgetrail_keeper"] {
         let mut statements: Vec<String> = Vec::new();
-        for table in log.iter().copied().chain(["events", month.as_str(), "retention_runs"]) {
+        for table in log.iter().copied().chain(["events", month.as_str(), "retention_runs", "filed_batches"])
+        {
             statements.push(format!("delete from {table}"));
             statements.push(format!("truncate {table}"));
             statements.push(
@@ -80,6 +81,8 @@ async fn the_program_works_under_roles_that_cannot_change_what_is_logged() {
         format!("select retention_index('{month}')"),
         format!("select retention_freeze('{month}')"),
         format!("select retention_swap('{month}')"),
+        format!("select retention_open('{month}')"),
+        format!("select retention_empty('{month}')"),
         format!("select retention_unstage('{month}')"),
         "select retention_clear('demo', now())".to_owned(),
         "insert into retention_runs values ('demo', now()::date, 'events', 0, now(), 0, 0, null)".to_owned(),
@@ -93,6 +96,7 @@ async fn the_program_works_under_roles_that_cannot_change_what_is_logged() {
         "insert into log_rounds select * from log_rounds",
         "insert into log_checkpoints select * from log_checkpoints",
         "delete from log_pending",
+        "insert into filed_batches select * from filed_batches",
         "insert into legal_holds select * from legal_holds",
         "update legal_holds set released_at = now()",
         "insert into retention_policies select * from retention_policies",
@@ -123,23 +127,30 @@ async fn the_functions_that_remove_values_do_one_thing_each() {
         (format!("select retention_stage('{}')", old + chrono::TimeDelta::days(1)), "42P01"),
         ("select retention_stage('1999-01-01')".to_owned(), "42P01"),
         (format!("select retention_swap('{new}')"), CHECK),
+        (format!("select retention_empty('{new}')"), CHECK),
         ("select retention_clear('demo', now() - interval '29 days')".to_owned(), CHECK),
     ] {
         let said = refusal(&mut database, "edgetrail_keeper", statement.clone()).await;
         assert_eq!(said.as_deref(), Some(code), "{statement}");
     }
-    // An empty table in a month's place is refused while something in it must stay.
+    // A month is not emptied while something in it must stay, in neither way.
     sqlx::query("update events set class = 2 where id = (select id from events limit 1)")
         .execute(&mut database)
         .await
         .expect("a superuser may");
-    let emptied = format!(
-        "select retention_stage('{old}'); select retention_index('{old}'); select retention_swap('{old}')"
-    );
-    let mut transaction = database.begin().await.expect("begun");
-    transaction.execute("set local role edgetrail_keeper").await.expect("the role is there");
-    let said =
-        sqlx::raw_sql(sqlx::AssertSqlSafe(emptied)).execute(&mut *transaction).await.expect_err("refused");
-    assert!(said.to_string().contains("must stay"), "{said}");
+    for emptied in [
+        format!(
+            "select retention_stage('{old}'); select retention_index('{old}'); select retention_swap('{old}')"
+        ),
+        format!("select retention_empty('{old}')"),
+    ] {
+        let mut transaction = database.begin().await.expect("begun");
+        transaction.execute("set local role edgetrail_keeper").await.expect("the role is there");
+        let said = sqlx::raw_sql(sqlx::AssertSqlSafe(emptied))
+            .execute(&mut *transaction)
+            .await
+            .expect_err("refused");
+        assert!(said.to_string().contains("must stay"), "{said}");
+    }
     server.stop().await;
 }

@@ -170,7 +170,7 @@ impl Bench {
              select 'demo'::text as tenant_id, t as filed_at,
                  (lpad(to_hex((extract(epoch from t) * 1000)::bigint), 12, '0') || '7'
                   || substr(md5(n::text), 14))::uuid as id,
-                 t as occurred_at, t as received_at, 0::smallint as class, 1::smallint as severity, 0::smallint as outcome,
+                 t as occurred_at, arrived as received_at, 0::smallint as class, 1::smallint as severity, 0::smallint as outcome,
                  0::smallint as trust, 'AGENT_UPDATED'::text as action, md5('a' || n % 500)::uuid::text as actor_id,
                  'person' || n % 500 || '@example.com' as actor_email, null::text as claimed_user,
                  'agent'::text as entity_type, md5('e' || n % 2000)::uuid::text as entity_id,
@@ -180,7 +180,8 @@ impl Bench {
                  null::text as reason, (n % 200)::bigint as duration_ms, 0::smallint as change_quality,
                  '{{}}'::text[] as compliance, {FIRST_LEAF} + n / 100 as batch_id, (n % 100)::smallint as position,
                  opening
-             from (select n, n % {OPENINGS} as which, '{month} 00:00Z'::timestamptz + n * (interval '28 days' / {events}) as t
+             from (select n, n % {OPENINGS} as which, '{month} 00:00Z'::timestamptz + n * (interval '28 days' / {events}) as t,
+                          '{month} 00:00Z'::timestamptz + (n / 100 + 1) * 100 * (interval '28 days' / {events}) as arrived
                    from generate_series(0::bigint, {events} - 1) n) made
              join bench_openings using (which);
              insert into log_rounds (log_id, first_index, tenant_id, batch_id, n, entries)
@@ -209,11 +210,18 @@ impl Bench {
         let fill = format!(
             "truncate {table}; delete from retention_runs;
              alter table {table} set (autovacuum_enabled = off);
-             insert into {table} select {} from bench_month;",
-            columns.join(", ")
+             insert into {table} select {} from bench_month;
+             delete from filed_batches where month = '{month}';
+             insert into filed_batches
+             select '{month}'::date, tenant_id, batch_id, class, received_at,
+                 bit_or(case when position < 64 then 1::bigint << position else 0 end),
+                 bit_or(case when position >= 64 then 1::bigint << (position - 64) else 0 end)
+             from {table} group by tenant_id, batch_id, class, received_at;",
+            columns.join(", "),
+            month = self.month,
         );
         sqlx::raw_sql(AssertSqlSafe(fill)).execute(&mut self.database).await?;
-        for statement in [format!("vacuum analyze {table}"), "checkpoint".to_owned()] {
+        for statement in [format!("vacuum analyze {table}, filed_batches"), "checkpoint".to_owned()] {
             self.database.execute(AssertSqlSafe(statement)).await?;
         }
         self.space().await
