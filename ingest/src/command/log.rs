@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::integrity::notice_text;
 use crate::ledger::key::verifier;
 use crate::ledger::keyring::{self, Keyring};
-use crate::ledger::publication::authorities;
+use crate::ledger::publication::{authorities, newest_head};
 use crate::ledger::sequencer::{fresh_log, open_log};
 use crate::ledger::startup;
 use crate::postgres::Neighbour;
@@ -76,6 +76,16 @@ async fn reopen(
     let keys = Keyring::load_or_create(&config.log.key_file, &config.log.origin)
         .map_err(crate::serve::ServeError::from)?;
     let (size, note) = known_head(config, store, &old, head).await?;
+    let mut connection = store.begin().await?;
+    let own = newest_head(&mut connection, &old).await?;
+    drop(connection);
+    let witnessed = match &own {
+        Some(own) => {
+            let authorities = authorities(&config.publication).map_err(crate::serve::ServeError::from)?;
+            authorities.ahead(store, own, &Clock::system()).await?
+        }
+        None => None,
+    };
     let published = publications::published_size(store, &old.log_id).await?.unwrap_or(old.size);
     let now = Clock::system().now();
     let year = now.to_utc().year().max(old.year);
@@ -89,7 +99,7 @@ async fn reopen(
     // What a verifier holds the end of the old log against.
     let details = json!({
         "previous": old.log_id, "head_size": size, "database_size": old.size, "published_size": published,
-        "origin": fresh.origin,
+        "witnessed_size": witnessed, "origin": fresh.origin,
     });
     let notice = notice_text(&old.tenant_id, LOG_REOPENED, &fresh.log_id, OPERATOR, &details);
     log::notify(&mut transaction, &notice).await?;
@@ -99,6 +109,11 @@ async fn reopen(
     let lost = size.saturating_sub(u64::try_from(published).unwrap_or(0));
     if lost > 0 {
         lines.push(format!("{lost} entries are lost with the backup; every verification will say so"));
+    }
+    if let Some(seen) = witnessed.filter(|seen| *seen > size) {
+        lines.push(format!(
+            "a witness has seen {seen} entries, and nobody shows that head: every verification will call log {log_id} truncated"
+        ));
     }
     lines.push(key.to_string());
     Ok(lines)

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -251,17 +252,27 @@ async fn newest_heads(store: &Store) -> Result<Vec<Waiting>, StoreError> {
             continue;
         }
         tenant = Some(log.tenant_id.clone());
-        if let Some(head) = log::newest_checkpoint(&mut connection, &log.log_id).await? {
-            heads.push(Waiting {
-                log_id: log.log_id,
-                tenant_id: log.tenant_id,
-                origin: log.origin,
-                size: head.size,
-                root: head.root,
-                note: head.note,
-                signed_at: chrono::DateTime::UNIX_EPOCH,
-            });
-        }
+        heads.extend(newest_head(&mut connection, &log).await?);
     }
     Ok(heads)
+}
+
+/// The newest head of a log, to be asked about.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn newest_head(
+    connection: &mut PgConnection,
+    log: &log::LogRow,
+) -> Result<Option<Waiting>, StoreError> {
+    let head = log::newest_checkpoint(connection, &log.log_id).await?;
+    Ok(head.map(|head| Waiting {
+        log_id: log.log_id.clone(),
+        tenant_id: log.tenant_id.clone(),
+        origin: log.origin.clone(),
+        size: head.size,
+        root: head.root,
+        note: head.note,
+        signed_at: chrono::DateTime::UNIX_EPOCH,
+    }))
 }

@@ -167,6 +167,27 @@ impl Authorities {
         }
     }
 
+    /// The most entries that a witness says it has seen of a log whose newest head this is, if that is more than it covers.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn ahead(
+        &self,
+        store: &Store,
+        head: &Waiting,
+        clock: &Clock,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut most = None;
+        for cosigner in &self.cosigners {
+            match cosigner.cosign(store, head, clock.now().to_utc()).await {
+                Err(CosignError::Ahead { size, .. }) => most = most.max(Some(size)),
+                Err(CosignError::Store(error)) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(most)
+    }
+
     /// The largest head that the copies or a witness hold of a log and that the log signed, as a note.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ async fn gone_back(toml: &str) -> (Server, Producer, String) {
     (server, producer, id)
 }
 
-async fn goes_on_with_a_new_origin(toml: &str, known: &str) {
+async fn goes_on_with_a_new_origin(toml: &str, known: &str) -> (Server, Reopened) {
     let (server, mut producer, old) = gone_back(toml).await;
     append(&server, &mut producer, 30..33).await;
     eventually(async || server.call("GET", "/readyz").await.status == 503).await;
@@ -91,12 +91,19 @@ async fn goes_on_with_a_new_origin(toml: &str, known: &str) {
         (&"critical".into(), &old.clone().into())
     );
     assert_eq!(told[0]["details"]["database_size"], 10);
-    the_loss_is_told(&server, &old, &fresh, note).await;
-    server.stop().await;
+    let note = note.to_owned();
+    (server, Reopened { old, fresh, note })
+}
+
+/// The log that a restore closed, the one that goes on, and what its leaf 0 names.
+struct Reopened {
+    old: String,
+    fresh: String,
+    note: String,
 }
 
 /// What an auditor sees of it: an accounted loss, and damage as soon as a part of the account is missing.
-async fn the_loss_is_told(server: &Server, old: &str, fresh: &str, lost: &str) {
+async fn the_loss_is_told(server: &Server, Reopened { old, fresh, note: lost }: &Reopened) {
     let url = format!("http://{}", server.address);
     // The record of the restore waits for its own place for a moment.
     eventually(async || verify(&url, server.admin_key(), &[]).await.status == 4).await;
@@ -146,14 +153,24 @@ async fn the_loss_is_told(server: &Server, old: &str, fresh: &str, lost: &str) {
 #[tokio::test]
 async fn a_restored_backup_is_not_signed_when_a_witness_knows_better() {
     let witness = Cosigner::start("witness.example/1").await;
-    goes_on_with_a_new_origin(&witness.toml(), "has cosigned a head of 30 entries").await;
+    let (server, reopened) =
+        goes_on_with_a_new_origin(&witness.toml(), "has cosigned a head of 30 entries").await;
+    // This witness shows no heads, so nothing proves what is lost; that more was seen stands in the record.
+    let url = format!("http://{}", server.address);
+    eventually(async || verify(&url, server.admin_key(), &[]).await.status == 3).await;
+    let seen = format!("30 entries of it were seen, and leaf 0 of log {} admits only 10", reopened.fresh);
+    verify(&url, server.admin_key(), &[]).await.finds("no head", "truncated", &seen);
+    server.stop().await;
 }
 
 #[tokio::test]
 async fn a_restored_backup_is_not_signed_when_the_copies_know_better_and_leaf_0_is_the_newest_of_them() {
     let copies = tempfile::tempdir_in("/tmp").expect("a directory");
     let toml = format!("[worm]\nurl = \"file://{}\"\n", copies.path().display());
-    goes_on_with_a_new_origin(&toml, "holds a head of 30 entries, the database one of 10").await;
+    let (server, reopened) =
+        goes_on_with_a_new_origin(&toml, "holds a head of 30 entries, the database one of 10").await;
+    the_loss_is_told(&server, &reopened).await;
+    server.stop().await;
     // Under the old log's name the largest copy is the one that leaf 0 commits to.
     let newest = walk(copies.path()).into_iter().find(|path| path.ends_with("00000000000000000030"));
     let note = std::fs::read(newest.expect("a copy of the lost head")).expect("read");

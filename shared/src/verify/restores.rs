@@ -34,6 +34,8 @@ struct Reopened {
     previous: LogId,
     /// Entries under the head that leaf 0 names.
     known: u64,
+    /// Entries that somebody is known to have seen.
+    seen: u64,
     /// Entries under the head that was served from the backup.
     held: u64,
 }
@@ -51,6 +53,7 @@ struct Details {
     head_size: u64,
     database_size: u64,
     published_size: Option<u64>,
+    witnessed_size: Option<u64>,
 }
 
 impl Restores {
@@ -71,6 +74,7 @@ impl Restores {
             log,
             previous: details.previous,
             known: details.head_size,
+            seen: details.head_size.max(details.witnessed_size.unwrap_or(0)),
             held: details.published_size.unwrap_or(details.database_size),
         });
     }
@@ -85,24 +89,23 @@ impl Restores {
     pub(super) fn settle(&self, has_openings: bool, report: &mut Report) {
         for follows in &self.follows {
             let about = |record: &&Reopened| (record.log, record.previous) == (follows.log, follows.previous);
-            let mut records = self.records.iter().filter(about);
+            let records: Vec<&Reopened> = self.records.iter().filter(about).collect();
             let mut wrong = |event, detail: String| {
                 let (log, index) = (Some(follows.previous), Some(follows.held));
                 report.find(Finding { kind: Kind::Truncated, log, index, event, detail });
             };
-            let Some(lost) = &follows.lost else {
-                for record in records.filter(|record| record.known > follows.held) {
-                    let (known, held) = (record.known, follows.held);
-                    let detail = format!(
-                        "the record says that {known} entries of it were known, and leaf 0 of log {} admits only {held}",
-                        follows.log
-                    );
-                    wrong(Some(record.event), detail);
-                }
+            let held = follows.held;
+            let admitted = follows.lost.as_ref().map_or(held, |lost| lost.size);
+            if let Some(record) = records.iter().find(|record| record.seen > admitted) {
+                let detail = format!(
+                    "the record says that {} entries of it were seen, and leaf 0 of log {} admits only {admitted}",
+                    record.seen, follows.log
+                );
+                wrong(Some(record.event), detail);
                 continue;
-            };
-            let (held, known) = (follows.held, lost.size);
-            let record = records.find(|record| record.known == known);
+            }
+            let Some(known) = follows.lost.as_ref().map(|lost| lost.size) else { continue };
+            let record = records.iter().find(|record| record.known == known);
             match record {
                 Some(record) if record.held > held => {
                     let detail = format!(
