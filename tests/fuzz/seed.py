@@ -38,3 +38,7 @@ root = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 head = f"log.example/log/{log}\n9\n{root}\n\n\u2014 log.example/log/{log} AQIDBAk=\n"
 seed("tlog_proof", [f"c2sp.org/tlog-proof@v1\nextra AQ==\nindex 3\n{root}\n\n{head}".encode()])
 seed("verify", [b"\xff".join([run, run, head.encode(), b"\x00\x2a" + bytes(42), json.dumps(line).encode()])])
+seed("search", [text.encode() + bytes(9) for text in [
+    'action:(AGENT_* OR USER_LOGIN) -actor:alice@example.com severity:>=warning last:7d "free text"',
+    "entity:agent/123 ip:203.0.113.0/24 status:4xx,500..599 duration:>2s at:2026-01-01..2026-02-01 is:failed",
+    '(a OR b) NOT (c d) name:"Invoice "* OR severty:x']])
