@@ -209,14 +209,16 @@ impl TextField {
         }
     }
 
-    /// What the field's values are made of, if not of any text: a test of one byte, and in words.
-    pub(super) fn alphabet(self) -> Option<(fn(u8) -> bool, &'static str)> {
-        let letters: fn(u8) -> bool = |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit();
-        let and_lines: fn(u8) -> bool =
-            |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    /// What is wrong with a piece of a pattern, if the field's values are not made of such characters.
+    pub(super) fn refusal(self, piece: &str) -> Option<&'static str> {
+        let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
         match self {
-            Self::Action => Some((and_lines, "an action is made of A-Z, 0-9 and '_'")),
-            Self::Compliance => Some((letters, "a compliance regime is made of A-Z and 0-9")),
+            Self::Action if !piece.bytes().all(|byte| is_letter(byte) || byte == b'_') => {
+                Some("an action is made of A-Z, 0-9 and '_'")
+            }
+            Self::Compliance if !piece.bytes().all(is_letter) => {
+                Some("a compliance regime is made of A-Z and 0-9")
+            }
             _ => None,
         }
     }

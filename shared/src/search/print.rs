@@ -107,7 +107,7 @@ fn joined<'a, T>(
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         joined(f, self.parts(), "*", |part, f| {
-            if part.bytes().all(is_plain) || part.chars().all(|it| it.is_alphanumeric()) {
+            if part.bytes().all(is_plain) || part.chars().all(char::is_alphanumeric) {
                 f.write_str(part)
             } else {
                 quoted(f, part)

@@ -84,9 +84,7 @@ fn pattern(field: TextField, atom: &Atom) -> Read<Pattern> {
         return refused(format!("this field has no order; quote the value if it begins with {sign}"));
     }
     let parts: Vec<String> = atom.parts().iter().map(|part| field.fold(part)).collect();
-    if let Some((is_fit, message)) = field.alphabet()
-        && !parts.iter().all(|part| part.bytes().all(is_fit))
-    {
+    if let Some(message) = parts.iter().find_map(|part| field.refusal(part)) {
         return refused(message);
     }
     any_pattern(parts)
