@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::account::Accountant;
-use crate::api::{self, State};
+use crate::api::{self, Cursors, State};
 use crate::archive::{Archive, ArchiveError};
 use crate::auth::{ApiKey, Signers};
 use crate::clock::Clock;
@@ -201,6 +201,7 @@ impl Backend {
             &config.log.key_file,
             &config.log.origin,
         )?;
+        let cursors = Cursors::new(&policy_key.derive("edgetrail/cursor/v1"));
         let policies = Arc::new(Policies::new(
             store.clone(),
             clock.clone(),
@@ -238,6 +239,7 @@ impl Backend {
             policies,
             privacy,
             retention,
+            cursors,
             sequencer,
             metrics,
             clock,

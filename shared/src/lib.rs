@@ -5,7 +5,7 @@
 //! arguments. The modules follow a request: [`policy`] names what an exchange means, [`capture`] draws the event out
 //! of it ([`identity`], [`diff`], [`redact`]), [`leaf`] commits to it, [`batch`] carries it under a signed [`note`],
 //! [`tree`] holds it, and [`verify`] proves afterwards
-//! that a [`bundle`] of it is whole.
+//! that a [`bundle`] of it is whole. [`search`] is how people ask for it.
 
 pub mod absence;
 pub mod batch;
@@ -22,5 +22,6 @@ pub mod policy;
 pub mod problem;
 pub mod recording;
 pub mod redact;
+pub mod search;
 pub mod tree;
 pub mod verify;

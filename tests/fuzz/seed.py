@@ -41,3 +41,7 @@ entry = b"\x00\x2a\x01" + bytes(41)
 after = head.replace(log, "08" * 16).encode()
 files = [run, run, head.encode(), entry, b"", json.dumps(line).encode(), b"", b"", b"", b"", after, head.encode(), entry]
 seed("verify", [b"\xff".join(files)])
+seed("search", [text.encode() + bytes(9) for text in [
+    'action:(AGENT_* OR USER_LOGIN) -actor:alice@example.com severity:>=warning last:7d "free text"',
+    "entity:agent/123 ip:203.0.113.0/24 status:4xx,500..599 duration:>2s at:2026-01-01..2026-02-01 is:failed",
+    '(a OR b) NOT (c d) name:"Invoice "* OR severty:x']])

@@ -1,11 +1,16 @@
 //! HTTP: one file per endpoint, and [`router`] as their table of contents.
 
+mod actors;
 mod batches;
 mod coverage;
+mod cursor;
 mod echoes;
+mod entities;
 mod erasures;
 mod events;
+mod facets;
 mod health;
+mod histogram;
 mod holds;
 mod inbox;
 mod integrity;
@@ -20,10 +25,12 @@ mod reader;
 mod reconciliation;
 mod retention;
 mod router;
+mod search;
 mod streams;
 mod subjects;
 mod writes;
 
+pub use cursor::Cursors;
 pub use problem::Answer;
 pub use router::router;
 
@@ -56,6 +63,8 @@ pub struct State {
     pub privacy: Arc<Privacy>,
     /// What goes when.
     pub retention: Retention,
+    /// What readers go on with.
+    pub cursors: Cursors,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

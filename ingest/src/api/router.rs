@@ -14,8 +14,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, batches, coverage, echoes, erasures, events, health, holds, inbox, integrity,
-    intents, log, openings, policy, proof, quarantine, reconciliation, retention, streams, subjects, writes,
+    Answer, Shared, State, actors, batches, coverage, echoes, entities, erasures, events, facets, health,
+    histogram, holds, inbox, integrity, intents, log, openings, policy, proof, quarantine, reconciliation, retention, streams, subjects, writes,
 };
 
 /// The routes over a state.
@@ -23,8 +23,12 @@ pub fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/v1/batches", post(batches::receive))
         .route("/v1/events", get(events::list))
+        .route("/v1/events/histogram", get(histogram::read))
+        .route("/v1/events/facets", get(facets::read))
         .route("/v1/events/{id}", get(events::read))
         .route("/v1/events/{id}/proof", get(proof::read))
+        .route("/v1/entities/{type}/{id}/timeline", get(entities::timeline))
+        .route("/v1/actors/{id}", get(actors::read))
         .route("/v1/openings", get(openings::lines))
         .route("/v1/absences", get(openings::lists))
         .route("/v1/absences/{record}", get(openings::list))

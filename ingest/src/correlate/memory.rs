@@ -99,7 +99,7 @@ pub fn is_deletion(changes: &ChangeSet) -> bool {
 }
 
 /// Whether one path is the other, or lies above it.
-fn touches(one: &str, other: &str) -> bool {
+pub(super) fn touches(one: &str, other: &str) -> bool {
     let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
@@ -110,7 +110,7 @@ fn differ(one: &Value, other: &Value) -> bool {
 }
 
 /// Whether nothing of a value was masked or left out at the edge.
-fn is_whole(value: &Value) -> bool {
+pub(super) fn is_whole(value: &Value) -> bool {
     let mask = redact::MASK.trim_end_matches(']');
     let whole = |text: &str| {
         !text.contains(mask) && !text.contains("… [") && !text.starts_with('…') && !text.contains('\0')

@@ -24,6 +24,7 @@ mod restart;
 mod retention;
 mod roles;
 mod rotation;
+mod search;
 mod subjects;
 mod support;
 mod tamper;

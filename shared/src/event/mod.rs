@@ -15,6 +15,7 @@ pub use actor::{Actor, ClaimedUser, Entity, Trust};
 pub use change::{ChangeSet, Quality};
 pub use context::{BodyState, Context, Place, RequestFacts};
 pub use ids::{EventId, IdError, TenantId, Timestamp};
+pub(crate) use outcome::closed_set;
 pub use outcome::{Outcome, RetentionClass, Severity};
 pub use record::EventError;
 pub use words::{Action, ComplianceFlag, EntityType, JsonText, WordError};

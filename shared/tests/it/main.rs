@@ -19,6 +19,7 @@ mod problem;
 mod recorded;
 mod recording;
 mod schema;
+mod search;
 mod supabase;
 mod tile;
 mod tree;

@@ -1,0 +1,89 @@
+//! Searches as statements: the one place where a query becomes SQL. Every value is bound; what is written into a statement
+//! is this program's own text.
+
+mod condition;
+mod counts;
+mod people;
+
+pub use counts::{Cell, FacetField, FacetRow, facets, histogram};
+pub use people::{Figure, Person, figures, person};
+
+use chrono::{DateTime, Utc};
+use shared::event::Timestamp;
+use shared::search::{Query, Term, TextField};
+use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::events::StoredEvent;
+use super::{Doing as _, Store, StoreError};
+use crate::receive::rollup::COVERAGE_RECORDED;
+
+/// Which events.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Whose.
+    pub tenant: String,
+    /// Filed at or after: every search prunes.
+    pub from: DateTime<Utc>,
+    /// Filed before.
+    pub to: Option<DateTime<Utc>>,
+    /// What holds of them.
+    pub query: Query,
+    /// The time that relative times of the query count from.
+    pub now: Timestamp,
+}
+
+/// An event's place in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition key.
+    pub filed_at: DateTime<Utc>,
+    /// Its id.
+    pub id: Uuid,
+}
+
+impl Scope {
+    /// The `where` of a statement over `events`.
+    fn push(&self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push(" where tenant_id = ").push_bind(self.tenant.clone());
+        sql.push(" and filed_at >= ").push_bind(self.from);
+        if let Some(to) = self.to {
+            sql.push(" and filed_at < ").push_bind(to);
+        }
+        // The edge's own counts are read as coverage, unless somebody asks for them.
+        let names_events =
+            |term: &Term| matches!(term, Term::Text(TextField::Action, _) | Term::Id(_) | Term::Batch(_));
+        if !self.query.mentions(names_events) {
+            sql.push(" and action <> ").push_bind(COVERAGE_RECORDED);
+        }
+        for expr in self.query.conjuncts() {
+            sql.push(" and ");
+            condition::push(sql, expr, self.now);
+        }
+    }
+}
+
+/// A page of events, newest first, from behind a place on.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn page(
+    store: &Store,
+    scope: &Scope,
+    after: Option<Position>,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut sql = QueryBuilder::<Postgres>::new(
+        "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
+         from events",
+    );
+    scope.push(&mut sql);
+    if let Some(after) = after {
+        // A row comparison alone prunes no partition.
+        sql.push(" and filed_at <= ").push_bind(after.filed_at);
+        sql.push(" and (filed_at, id) < (").push_bind(after.filed_at);
+        sql.push(", ").push_bind(after.id).push(")");
+    }
+    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
+    sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
+}
