@@ -15,7 +15,8 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 
 use super::{
     Answer, Shared, State, actors, batches, coverage, echoes, entities, erasures, events, facets, health,
-    histogram, holds, inbox, integrity, intents, log, openings, policy, proof, quarantine, reconciliation, retention, streams, subjects, writes,
+    histogram, holds, inbox, integrity, intents, log, openings, policy, proof, quarantine, reconciliation,
+    retention, streams, subjects, writes,
 };
 
 /// The routes over a state.
