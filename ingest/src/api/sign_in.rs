@@ -90,7 +90,7 @@ pub(super) async fn with_credential(state: Shared, request: Request) -> Result<R
     let origins: Vec<Origin> =
         address.map(Origin::address).into_iter().chain(account.clone().map(Origin::Account)).collect();
     if let Some(seconds) = state.sign_in.attempts.wait(&origins, now) {
-        return Ok(refused(&state, is_form, locked_out(seconds)));
+        return Ok(locked_out(&state, is_form, seconds));
     }
     match prove(&state, &brought, now).await {
         Ok(proven) => {
@@ -152,7 +152,7 @@ pub(super) async fn callback(
     let now = state.clock.now();
     let origins: Vec<Origin> = address.map(Origin::address).into_iter().collect();
     if let Some(seconds) = state.sign_in.attempts.wait(&origins, now) {
-        return Ok(refused(&state, true, locked_out(seconds)));
+        return Ok(locked_out(&state, true, seconds));
     }
     let journey = journey(request.headers()).unwrap_or_default();
     let (code, word) = (back.code.unwrap_or_default(), back.state.unwrap_or_default());
@@ -341,9 +341,12 @@ fn unproven() -> Answer {
     Answer(problem.detail("the key or token is unknown, revoked, over or wrong"))
 }
 
-fn locked_out(seconds: u64) -> Answer {
+fn locked_out(state: &State, is_form: bool, seconds: u64) -> Response {
     let problem = Problem::new(429, "locked-out", "Too many attempts failed");
-    Answer(problem.detail(format_args!("try again in {seconds} seconds")))
+    let answer = Answer(problem.detail(format_args!("try again in {seconds} seconds")));
+    let mut response = refused(state, is_form, answer);
+    response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    response
 }
 
 impl From<TokenError> for Answer {

@@ -97,16 +97,16 @@ impl Access {
 fn app_tokens(keys: &mut Reader) -> Result<Option<AppTokens>, ConfigError> {
     let issuer = keys.optional::<String>("access.app.issuer")?;
     let audience = keys.or("access.app.audience", "authenticated".to_owned())?;
-    let secret = keys.optional::<String>("access.app.hs256_secret")?;
+    let secret = keys.optional::<String>("access.app.hs256_key")?;
     let set = url(keys, "access.app.jwks_url")?;
     let key = match (secret, set) {
         (None, None) if issuer.is_none() => return Ok(None),
         (Some(_), Some(_)) | (None, None) => {
-            let reason = "needs exactly one of hs256_secret and jwks_url";
+            let reason = "needs exactly one of hs256_key and jwks_url";
             return Err(ConfigError::key("access.app", reason));
         }
         (Some(secret), None) if secret.len() < 32 => {
-            return Err(ConfigError::key("access.app.hs256_secret", "is shorter than 32 bytes"));
+            return Err(ConfigError::key("access.app.hs256_key", "is shorter than 32 bytes"));
         }
         (Some(secret), None) => TokenKey::Secret(secret),
         (None, Some(set)) => TokenKey::Set(set),

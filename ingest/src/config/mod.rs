@@ -666,7 +666,7 @@ mod tests {
             ("[access]\npublic_url = 'https://audit.example.com/x'", "access.public_url: "),
             ("[access]\nreads_window_ms = 1", "access.reads_window_ms: "),
             ("[access.app]\nissuer = 'x'", "access.app: "),
-            ("[access.app]\nissuer = 'x'\nhs256_secret = 'secret'", "access.app.hs256_secret: "),
+            ("[access.app]\nissuer = 'x'\nhs256_key = 'secret'", "access.app.hs256_key: "),
             ("[access.oidc]\nclient_id = 'x'", "access.oidc.issuer: "),
             ("[access.oidc]\nissuer = 'https://i'\nclient_id = 'x'", "access.public_url: "),
         ];

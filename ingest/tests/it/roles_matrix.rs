@@ -205,7 +205,7 @@ async fn an_auditors_key_ends_by_itself() {
     };
     ingest::store::api_keys::upsert(&server.store, &key, "audit").await.expect("registered");
     assert_eq!(server.get_with("/v1/openings", text.reveal()).await.status, 200);
-    dial.turn(end);
+    dial.turn(end + chrono::TimeDelta::milliseconds(1));
     server.get_with("/v1/openings", text.reveal()).await.problem(401);
     server.stop().await;
 }
