@@ -12,9 +12,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::account::Accountant;
-use crate::api::{self, Cursors, State};
+use crate::api::{self, Cursors, SignIn, State};
 use crate::archive::{Archive, ArchiveError};
-use crate::auth::{ApiKey, Signers};
+use crate::auth::{ApiKey, Attempts, Provider, Reads, Signers, Verifier, reads};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
@@ -161,7 +161,7 @@ impl Backend {
             let key = ApiKey {
                 id: entry.id.clone(),
                 tenant: entry.tenant.clone(),
-                role: entry.role,
+                tenure: entry.tenure,
                 sha256: entry.sha256.to_vec(),
             };
             api_keys::upsert(&store, &key, "configuration").await?;
@@ -201,6 +201,21 @@ impl Backend {
             &config.log.key_file,
             &config.log.origin,
         )?;
+        if config.access.reads_window.is_none() {
+            tracing::warn!("what readers look at is not recorded (access.record_reads)");
+        }
+        let reads = Reads::new(config.access.reads_window);
+        let key = policy_key.derive("edgetrail/sign-in/v1");
+        let sign_in = SignIn {
+            attempts: Attempts::default(),
+            app_tokens: config.access.app_tokens.as_ref().map(Verifier::of_app),
+            oidc: config
+                .access
+                .oidc
+                .as_ref()
+                .zip(config.access.public_url.as_ref())
+                .map(|(oidc, public_url)| Provider::new(oidc, public_url, key)),
+        };
         let cursors = Cursors::new(&policy_key.derive("edgetrail/cursor/v1"));
         let policies = Arc::new(Policies::new(
             store.clone(),
@@ -240,6 +255,9 @@ impl Backend {
             privacy,
             retention,
             cursors,
+            reads,
+            access: config.access,
+            sign_in: Arc::new(sign_in),
             sequencer,
             metrics,
             clock,
@@ -316,6 +334,14 @@ impl Backend {
             let retention = self.state.retention.clone();
             tokio::spawn(retention::run(retention, self.retention.interval, retention_stopped))
         });
+        let (stop_access, access_stopped) = watch::channel(false);
+        let access = tokio::spawn(reads::run(
+            self.state.store.clone(),
+            self.state.recorder.clone(),
+            self.state.reads.clone(),
+            self.state.clock.clone(),
+            access_stopped,
+        ));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -327,7 +353,7 @@ impl Backend {
             tracing::info!("stopping");
             let _ = stop_http.send(true);
         };
-        let app = api::router(Arc::clone(&self.state));
+        let app = api::router(Arc::clone(&self.state)).into_make_service_with_connect_info::<SocketAddr>();
         let server = axum::serve(self.listener, app).with_graceful_shutdown(graceful);
         tokio::select! {
             served = async { server.await } => {
@@ -343,6 +369,8 @@ impl Backend {
         }
         months.abort();
         // What it records still goes through the writer.
+        let _ = stop_access.send(true);
+        let _ = access.await;
         let _ = stop_policies.send(true);
         let _ = stop_correlation.send(true);
         let _ = stop_privacy.send(true);

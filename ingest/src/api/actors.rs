@@ -10,6 +10,7 @@ use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;
 use super::{Answer, Shared};
+use crate::auth::MASKED;
 use crate::store::search::{Figure, Scope, figures, person};
 use crate::view::time;
 
@@ -45,7 +46,7 @@ pub(super) async fn read(
     let figures = figures(&state.store, &theirs, TOP).await?;
     let lists: Map<String, Value> = ["id", "email", "session", "ip", "country", "action", "entity"]
         .into_iter()
-        .map(|kind| (kind.to_owned(), listed(kind, &figures)))
+        .map(|kind| (kind.to_owned(), listed(kind, &figures, &reader)))
         .collect();
     Ok(Json(json!({
         "actor": id,
@@ -65,13 +66,16 @@ pub(super) async fn read(
     })))
 }
 
-fn listed(kind: &str, figures: &[Figure]) -> Value {
+fn listed(kind: &str, figures: &[Figure], reader: &Reader) -> Value {
     figures
         .iter()
         .filter(|figure| figure.kind == kind)
         .map(|figure| {
             json!({
-                "value": figure.value,
+                "value": match kind {
+                    "session" if reader.is_masked => MASKED.to_owned(),
+                    _ => reader.text(&figure.value),
+                },
                 "events": figure.events,
                 "first_seen": time(figure.first_seen),
                 "last_seen": time(figure.last_seen),

@@ -16,7 +16,6 @@ use super::{Answer, Shared};
 use crate::correlate::state::State;
 use crate::store::search::{Scope, page};
 use crate::store::{StoreError, events};
-use crate::view::view;
 
 /// Events that a state is made of; of older ones nothing is taken.
 const MAX_FOLDED: usize = 2_000;
@@ -58,12 +57,15 @@ pub(super) async fn timeline(
     {
         return Err(missing());
     }
-    let known = match cursor {
+    let mut known = match cursor {
         Some(_) => Value::Null,
         None => known(&state, &whole, as_of.unwrap_or(now)).await?,
     };
+    for (path, field) in known["fields"].as_object_mut().into_iter().flatten() {
+        reader.hide(&kind, path, &mut field["value"]);
+    }
     let next = next.map(|after| state.cursors.sign(&reader.tenant, &of, Cursor { now, after }));
-    let events: Vec<Value> = rows.iter().map(view).collect::<Result<_, _>>()?;
+    let events: Vec<Value> = rows.iter().map(|row| reader.view(row)).collect::<Result<_, _>>()?;
     Ok(Json(json!({
         "entity": {"type": kind, "id": id},
         "state": known,

@@ -7,14 +7,14 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::reader::Admin;
+use super::reader::{Admin, Reader};
 use super::{Answer, Shared};
 use crate::store::erasures::{self, Request};
 use crate::view::time;
 
 const LISTED: i64 = 200;
 
-pub(super) async fn list(state: Shared, Admin(reader): Admin) -> Result<Json<Value>, Answer> {
+pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
     let all = erasures::list(&state.store, reader.tenant.as_str(), None, LISTED).await?;
     let items: Vec<Value> = all.iter().map(described).collect();
     Ok(Json(json!({"erasures": items})))
@@ -22,7 +22,7 @@ pub(super) async fn list(state: Shared, Admin(reader): Admin) -> Result<Json<Val
 
 pub(super) async fn read(
     state: Shared,
-    Admin(reader): Admin,
+    reader: Reader,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Answer> {
     let request = state.privacy.look(&reader.tenant, number(&id)?).await?;
@@ -52,7 +52,7 @@ pub(super) async fn cancel(
 /// The newest certificate; it names nobody, so it can be handed to whoever was erased.
 pub(super) async fn certificate(
     state: Shared,
-    Admin(reader): Admin,
+    reader: Reader,
     Path(id): Path<String>,
 ) -> Result<Response, Answer> {
     let note = erasures::certificate(&state.store, reader.tenant.as_str(), number(&id)?)

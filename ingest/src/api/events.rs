@@ -15,7 +15,6 @@ use super::{Answer, Shared, State};
 use crate::store::events::StoredEvent;
 use crate::store::search::{self, Position, Scope};
 use crate::store::{StoreError, events};
-use crate::view::view;
 
 const DEFAULT_LIMIT: u8 = 50;
 const MAX_LIMIT: u8 = 200;
@@ -94,7 +93,7 @@ pub(super) async fn list(state: Shared, reader: Reader, asked: Parameters) -> Re
     let looked = search.scope(&state, &reader, now);
     let (rows, next) = paging.page(&state, &looked.scope, cursor.map(|cursor| cursor.after)).await?;
     let next = next.map(|after| state.cursors.sign(&reader.tenant, &of, Cursor { now, after }));
-    let events: Vec<Value> = rows.iter().map(view).collect::<Result<_, _>>()?;
+    let events: Vec<Value> = rows.iter().map(|row| reader.view(row)).collect::<Result<_, _>>()?;
     Ok(Json(json!({
         "events": events,
         "next_cursor": next,
@@ -114,10 +113,10 @@ pub(super) async fn read(
     let (from, to) = window(&state, id).ok_or_else(missing)?;
     let found =
         events::find(&state.store, reader.tenant.as_str(), id, from, to).await?.ok_or_else(missing)?;
-    let mut event = view(&found)?;
+    let mut event = reader.view(&found)?;
     let tenant = reader.tenant.as_str();
     let annotations = events::annotations(&state.store, tenant, id, from, MAX_ANNOTATIONS).await?;
-    event["annotations"] = annotations.iter().map(view).collect::<Result<_, _>>()?;
+    event["annotations"] = annotations.iter().map(|row| reader.view(row)).collect::<Result<_, _>>()?;
     Ok(Json(event))
 }
 

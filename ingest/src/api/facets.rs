@@ -32,7 +32,7 @@ pub(super) async fn read(state: Shared, reader: Reader, asked: Parameters) -> Re
     let rows = facets(&state.store, &looked.scope, &fields, i64::from(top)).await?;
     let total = rows.iter().find(|row| row.field.is_empty()).map_or(0, |row| row.count);
     let facets: Map<String, Value> =
-        fields.iter().map(|field| (field.name().to_owned(), values(*field, &rows, total))).collect();
+        fields.iter().map(|field| (field.name().to_owned(), values(*field, &rows, total, &reader))).collect();
     Ok(Json(json!({
         "facets": facets,
         "total": total,
@@ -56,7 +56,7 @@ fn listed(names: &str) -> Result<Vec<FacetField>, String> {
     Ok(fields)
 }
 
-fn values(field: FacetField, rows: &[FacetRow], total: i64) -> Value {
+fn values(field: FacetField, rows: &[FacetRow], total: i64, reader: &Reader) -> Value {
     let here: Vec<&FacetRow> = rows.iter().filter(|row| row.field == field.name()).collect();
     let shown: i64 = here.iter().map(|row| row.count).sum();
     let values: Vec<Value> = here
@@ -65,10 +65,11 @@ fn values(field: FacetField, rows: &[FacetRow], total: i64) -> Value {
             let meant = row.value.as_deref().and_then(|value| meant(field, value));
             let (value, term) = meant.map_or((None, None), |(value, term)| (Some(value), Some(term)));
             json!({
-                "value": value,
-                "label": row.label,
+                "value": value.map(|value| reader.text(&value)),
+                "label": row.label.as_deref().map(|label| reader.text(label)),
                 "count": row.count,
-                "term": term.map(|term| term.to_string()),
+                // A term that names what is masked would show it.
+                "term": term.map(|term| term.to_string()).filter(|term| reader.text(term) == *term),
             })
         })
         .collect();

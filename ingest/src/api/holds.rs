@@ -10,7 +10,7 @@ use shared::problem::Problem;
 use uuid::Uuid;
 
 use super::policy::posted;
-use super::reader::Admin;
+use super::reader::{Admin, Reader};
 use super::retention::admin;
 use super::{Answer, Shared};
 use crate::store::holds::{self, Hold};
@@ -74,7 +74,7 @@ fn action(word: &str) -> Result<String, String> {
     Ok(stem + star)
 }
 
-pub(super) async fn list(state: Shared, Admin(reader): Admin) -> Result<Json<Value>, Answer> {
+pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
     let all = holds::list(&state.store, reader.tenant.as_str(), LISTED).await?;
     Ok(Json(json!({"holds": all.iter().map(view).collect::<Vec<_>>()})))
 }

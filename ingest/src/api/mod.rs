@@ -1,5 +1,6 @@
 //! HTTP: one file per endpoint, and [`router`] as their table of contents.
 
+mod access;
 mod actors;
 mod batches;
 mod coverage;
@@ -9,6 +10,7 @@ mod entities;
 mod erasures;
 mod events;
 mod facets;
+mod headers;
 mod health;
 mod histogram;
 mod holds;
@@ -17,6 +19,7 @@ mod integrity;
 mod intents;
 mod log;
 mod openings;
+mod origin;
 mod policy;
 mod problem;
 mod proof;
@@ -25,21 +28,29 @@ mod reader;
 mod reconciliation;
 mod retention;
 mod router;
+mod routes;
 mod search;
+mod session;
+mod sign_in;
 mod streams;
 mod subjects;
+mod unmask;
 mod writes;
 
+pub(crate) use access::record as grant;
 pub use cursor::Cursors;
 pub use problem::Answer;
-pub use router::router;
+pub use router::{router, table};
+pub use routes::Route;
+pub use sign_in::SignIn;
 
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::auth::Reads;
 use crate::clock::Clock;
-use crate::config::{Http, Log};
+use crate::config::{Access, Http, Log};
 use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
 use crate::policy::Policies;
@@ -65,6 +76,12 @@ pub struct State {
     pub retention: Retention,
     /// What readers go on with.
     pub cursors: Cursors,
+    /// What was read and has no event yet.
+    pub reads: Reads,
+    /// Where people reach us, and from where.
+    pub access: Access,
+    /// How they sign in.
+    pub sign_in: Arc<SignIn>,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

@@ -1,4 +1,5 @@
-//! `GET /v1/openings` and `GET /v1/absences`: what a verifier needs besides the public log, for admins.
+//! `GET /v1/openings` and `GET /v1/absences`: what a verifier needs besides the public log, for auditors and
+//! admins.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use shared::absence::AbsenceList;
 use shared::bundle::LogId;
 use uuid::Uuid;
 
-use super::reader::Admin;
+use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::ledger::openings::{self, MAX_LEAVES};
 use crate::store::{absences, log};
@@ -19,7 +20,7 @@ use crate::store::{absences, log};
 /// The lines of leaves `from..to` of a log, or without a log those of events that wait for their place.
 pub(super) async fn lines(
     state: Shared,
-    Admin(reader): Admin,
+    reader: Reader,
     Query(parameters): Query<BTreeMap<String, String>>,
 ) -> Result<Response, Answer> {
     let tenant = reader.tenant.as_str();
@@ -56,7 +57,7 @@ pub(super) async fn lines(
 }
 
 /// Which records have lists.
-pub(super) async fn lists(state: Shared, Admin(reader): Admin) -> Result<Json<Value>, Answer> {
+pub(super) async fn lists(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
     let lists = absences::raw(&state.store, reader.tenant.as_str(), None).await?;
     let items: Vec<Value> = lists
         .iter()
@@ -76,7 +77,7 @@ pub(super) async fn lists(state: Shared, Admin(reader): Admin) -> Result<Json<Va
 /// One list, in the bytes that its record commits to.
 pub(super) async fn list(
     state: Shared,
-    Admin(reader): Admin,
+    reader: Reader,
     Path(record): Path<String>,
 ) -> Result<Response, Answer> {
     let missing = || Answer::not_found("no list of this record");

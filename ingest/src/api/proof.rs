@@ -36,7 +36,9 @@ pub(super) async fn read(
                 .detail("it is stored; the next published checkpoint of the log will cover it"),
         )
     })?;
-    let line = OpeningLine { id: Some(id), opening: Some(opening), ..proven };
+    // The entry and its path tell nothing of the event; the opening tells everything.
+    let opening = (!reader.is_masked).then_some(opening);
+    let line = OpeningLine { id: Some(id), opening, ..proven };
     let plain =
         headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain"));
     let proof = line.proof.clone().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! `GET /v1/quarantine`: what could not be stored as events, for admins.
+//! `GET /v1/quarantine`: what could not be stored as events, for auditors and admins.
 
 use axum::Json;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::reader::Admin;
+use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::store::quarantine;
 use crate::view::time;
@@ -13,7 +13,7 @@ use crate::view::time;
 /// A screenful; who has more has another problem.
 const LIMIT: i64 = 200;
 
-pub(super) async fn list(state: Shared, Admin(reader): Admin) -> Result<Json<Value>, Answer> {
+pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
     let rows = quarantine::newest(&state.store, reader.tenant.as_str(), LIMIT).await?;
     let items: Vec<Value> = rows
         .into_iter()

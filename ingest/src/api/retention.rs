@@ -24,7 +24,7 @@ pub(super) async fn read(state: Shared, reader: Reader) -> Result<Json<Value>, A
     })))
 }
 
-pub(super) async fn preview(state: Shared, Admin(reader): Admin) -> Result<Json<Value>, Answer> {
+pub(super) async fn preview(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
     Ok(Json(state.retention.preview(&reader.tenant).await?.to_json()))
 }
 

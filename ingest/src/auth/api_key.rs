@@ -8,36 +8,7 @@ use sha2::{Digest as _, Sha256};
 use shared::event::TenantId;
 use subtle::ConstantTimeEq as _;
 
-/// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Role {
-    /// Reads events and tiles.
-    Viewer,
-    /// Reads the quarantine as well.
-    Admin,
-}
-
-impl Role {
-    /// The word that stands for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "viewer" => Ok(Self::Viewer),
-            "admin" => Ok(Self::Admin),
-            other => Err(format!("{other:?} is not one of viewer, admin")),
-        }
-    }
-}
+use super::Tenure;
 
 /// A key as the store knows it.
 #[derive(Debug, Clone)]
@@ -46,8 +17,8 @@ pub struct ApiKey {
     pub id: String,
     /// Whose events it reads.
     pub tenant: TenantId,
-    /// What it may do.
-    pub role: Role,
+    /// What it may do, and until when.
+    pub tenure: Tenure,
     /// SHA-256 of the text.
     pub sha256: Vec<u8>,
 }

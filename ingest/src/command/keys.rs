@@ -1,25 +1,39 @@
 //! Making, registering and revoking keys. A secret is printed once and stored nowhere.
 
+use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
+use shared::event::TenantId;
 use shared::note::{KeyId, SignerKey, VerifierKey};
+use uuid::Uuid;
 
-use super::{ApiKeyCommand, CommandError, SignerCommand, print};
-use crate::auth::{ApiKey, ApiKeyText};
+use super::{AdminCommand, ApiKeyCommand, CommandError, SignerCommand, print};
+use crate::api;
+use crate::auth::{ApiKey, ApiKeyText, Role, Tenure, person};
 use crate::clock::random;
 use crate::config::Config;
 use crate::postgres::Neighbour;
 use crate::serve::Database;
+use crate::store::access::Grant;
+use crate::store::api_keys::ListedKey;
 use crate::store::{api_keys, signing_keys};
 
 pub(super) async fn api_key(config: &Config, command: ApiKeyCommand) -> Result<(), CommandError> {
+    if let ApiKeyCommand::Create { role, expires, .. } = &command {
+        tenure(*role, *expires)?;
+    }
     let database = Database::open(config, Neighbour::Join).await?;
     let store = &database.store;
     let line = match command {
-        ApiKeyCommand::New { tenant, name, role } => {
+        ApiKeyCommand::Create { tenant, name, role, expires } => {
             let text = ApiKeyText::mint(random(), random());
-            let key = ApiKey { id: text.id().to_owned(), tenant, role, sha256: text.sha256().to_vec() };
+            let tenure = tenure(role, expires)?;
+            let key = ApiKey { id: text.id().to_owned(), tenant, tenure, sha256: text.sha256().to_vec() };
             let registered = api_keys::upsert(store, &key, &name).await;
             registered.map(|()| text.reveal().to_owned())
+        }
+        ApiKeyCommand::List { tenant } => {
+            let keys = api_keys::list(store, tenant.as_ref().map(TenantId::as_str)).await;
+            keys.map(|keys| keys.iter().map(listed).collect::<Vec<_>>().join("\n"))
         }
         ApiKeyCommand::Revoke { id } => {
             let revoked = api_keys::revoke(store, &id).await;
@@ -27,6 +41,40 @@ pub(super) async fn api_key(config: &Config, command: ApiKeyCommand) -> Result<(
         }
     };
     finish(database, line).await
+}
+
+/// A key in a line: id, tenant, role, state and name.
+fn listed(key: &ListedKey) -> String {
+    let state = match (key.revoked_at, key.expires_at) {
+        (Some(at), _) => format!("revoked {}", at.format("%Y-%m-%d")),
+        (None, Some(end)) if end <= Utc::now() => format!("expired {}", end.format("%Y-%m-%d")),
+        (None, Some(end)) => format!("until {}", end.format("%Y-%m-%d")),
+        (None, None) => "good".to_owned(),
+    };
+    format!("{}  {}  {}  {state}  {}", key.id, key.tenant_id, key.role, key.name)
+}
+
+fn tenure(role: Role, expires: Option<DateTime<Utc>>) -> Result<Tenure, CommandError> {
+    Tenure::new(role, expires).map_err(|error| CommandError::Usage(format!("--expires: {error}")))
+}
+
+pub(super) async fn admin(config: &Config, command: AdminCommand) -> Result<(), CommandError> {
+    let AdminCommand::Grant { tenant, email, role, expires } = command;
+    let tenure = tenure(role, expires)?;
+    let who = person(&email).map_err(|reason| CommandError::Usage(format!("--email: {reason}")))?;
+    let grant = Grant {
+        grant_id: Uuid::from_bytes(random()),
+        tenant,
+        who,
+        tenure,
+        granted_by: "command line".to_owned(),
+        granted_at: Utc::now(),
+        revoked_by: None,
+        revoked_at: None,
+    };
+    let database = Database::open(config, Neighbour::Join).await?;
+    let granted = api::grant(&database.store, &grant).await;
+    finish(database, granted.map(|()| format!("{} is {role} of {}", grant.who, grant.tenant))).await
 }
 
 pub(super) async fn signer(config: &Config, command: SignerCommand) -> Result<(), CommandError> {

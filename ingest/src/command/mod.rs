@@ -9,6 +9,7 @@ mod verify;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
 use shared::event::TenantId;
 use shared::note::{KeyError, KeyName, VerifierKey};
@@ -43,8 +44,11 @@ enum Command {
     /// Reads and checks the configuration.
     CheckConfig,
     /// Keys that read.
-    #[command(subcommand)]
+    #[command(subcommand, name = "keys", alias = "api-key")]
     ApiKey(ApiKeyCommand),
+    /// Which people may do what.
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Keys of producers.
     #[command(subcommand)]
     Signer(SignerCommand),
@@ -69,7 +73,8 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum ApiKeyCommand {
     /// Makes a key and prints it, once.
-    New {
+    #[command(alias = "new")]
+    Create {
         /// Whose events it reads.
         #[arg(long)]
         tenant: TenantId,
@@ -79,11 +84,39 @@ enum ApiKeyCommand {
         /// What it may do.
         #[arg(long)]
         role: Role,
+        /// When it ends, such as 2026-01-31T12:00:00Z; an auditor's key must end.
+        #[arg(long)]
+        expires: Option<DateTime<Utc>>,
+    },
+    /// Keys, newest first; their texts are nowhere.
+    List {
+        /// Of this tenant only.
+        #[arg(long)]
+        tenant: Option<TenantId>,
     },
     /// Revokes a key.
     Revoke {
         /// The part of the key between the underscores.
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Gives a person a role, in place of the one they had: how the first admin comes to be.
+    Grant {
+        /// Where.
+        #[arg(long)]
+        tenant: TenantId,
+        /// Their e-mail address, or the subject of their tokens.
+        #[arg(long)]
+        email: String,
+        /// What they may do.
+        #[arg(long)]
+        role: Role,
+        /// When it ends, such as 2026-01-31T12:00:00Z; an auditor's access must end.
+        #[arg(long)]
+        expires: Option<DateTime<Utc>>,
     },
 }
 
@@ -194,6 +227,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
             print("schema: up to date")
         }
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
+        Command::Admin(command) => keys::admin(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,
         Command::Log(command) => log::run(&config()?, command).await,
         Command::Retention(command) => retention::run(config()?, command).await,

@@ -3,6 +3,7 @@
 //! Everything is read and checked before anything runs. Unknown keys are refused, every error names its key, and no
 //! error shows a secret.
 
+mod access;
 mod publication;
 mod reader;
 mod storage;
@@ -19,7 +20,8 @@ use shared::event::{EntityType, TenantId};
 use shared::note::{KeyName, VerifierKey};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::auth::Role;
+use crate::auth::{Role, Tenure};
+pub use access::{Access, AppTokens, Oidc, TokenKey};
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
 pub use storage::Storage;
@@ -78,6 +80,8 @@ pub struct Config {
     pub integrity: Integrity,
     /// Where events go before they are dropped.
     pub archive: Option<Archive>,
+    /// How people sign in, and what of their reading is recorded.
+    pub access: Access,
 }
 
 /// Section `archive`.
@@ -232,8 +236,8 @@ pub struct ApiKey {
     pub id: String,
     /// Whose events it reads.
     pub tenant: TenantId,
-    /// What it may do.
-    pub role: Role,
+    /// What it may do, and until when.
+    pub tenure: Tenure,
     /// SHA-256 of the key's whole text.
     pub sha256: [u8; 32],
 }
@@ -396,6 +400,7 @@ impl Config {
             tree: milliseconds(&mut keys, "integrity.tree_ms", 86_400_000)?,
             everything: milliseconds(&mut keys, "integrity.everything_ms", 7 * 86_400_000)?,
         };
+        let access = Access::read(&mut keys)?;
         keys.finish()?;
         Ok(Self {
             http,
@@ -413,6 +418,7 @@ impl Config {
             archive,
             publication,
             integrity,
+            access,
         })
     }
 }
@@ -448,6 +454,7 @@ struct ApiKeyEntry {
     id: String,
     tenant: String,
     role: String,
+    expires_at: Option<String>,
     sha256: String,
 }
 
@@ -460,9 +467,15 @@ impl ApiKeyEntry {
         let mut sha256 = [0; 32];
         hex::decode_to_slice(&self.sha256, &mut sha256)
             .map_err(|_| ("sha256", "is not 32 bytes in hex".to_owned()))?;
+        let role = self.role.parse::<Role>().map_err(|error| ("role", error))?;
+        let until = self.expires_at.map(|text| {
+            let end = chrono::DateTime::parse_from_rfc3339(&text).map(|end| end.to_utc());
+            end.map_err(|_| ("expires_at", "is not a time such as 2026-01-31T12:00:00Z".to_owned()))
+        });
+        let tenure = Tenure::new(role, until.transpose()?);
         Ok(ApiKey {
             tenant: self.tenant.parse::<TenantId>().map_err(|error| ("tenant", error.to_string()))?,
-            role: self.role.parse::<Role>().map_err(|error| ("role", error))?,
+            tenure: tenure.map_err(|error| ("expires_at", error.to_string()))?,
             id: self.id,
             sha256,
         })
@@ -649,6 +662,13 @@ mod tests {
             ("[archive]\nurl = 's3://b'\nkeep_days = 1", "archive.keep_days: "),
             ("[integrity]\ntree_ms = 0", "integrity.tree_ms: "),
             ("[[api_keys]]\nid='a'\ntenant='T'\nrole='admin'\nsha256=''", "api_keys[0].sha256: "),
+            ("[access]\npublic_url = 'http://audit.example.com'", "access.public_url: "),
+            ("[access]\npublic_url = 'https://audit.example.com/x'", "access.public_url: "),
+            ("[access]\nreads_window_ms = 1", "access.reads_window_ms: "),
+            ("[access.app]\nissuer = 'x'", "access.app: "),
+            ("[access.app]\nissuer = 'x'\nhs256_key = 'secret'", "access.app.hs256_key: "),
+            ("[access.oidc]\nclient_id = 'x'", "access.oidc.issuer: "),
+            ("[access.oidc]\nissuer = 'https://i'\nclient_id = 'x'", "access.public_url: "),
         ];
         for (toml, start) in cases {
             let error = load(toml, &[]).expect_err(toml);

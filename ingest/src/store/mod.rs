@@ -5,6 +5,7 @@
 
 pub mod absences;
 pub mod accepted_rules;
+pub mod access;
 pub mod api_keys;
 pub mod app_audit;
 pub mod batches;

@@ -159,7 +159,7 @@ pub async fn decide(
     Ok(())
 }
 
-/// Whether another admin of the tenant has a key.
+/// Whether the tenant has another admin, by a key or as a person.
 ///
 /// # Errors
 /// If the database refuses.
@@ -169,8 +169,7 @@ pub async fn has_another_admin(
     key: &str,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
-        r#"select exists (select from api_keys where tenant_id = $1 and id <> $2 and role = 'admin'
-                          and revoked_at is null) as "another!""#,
+        r#"select exists (select from tenant_admins where tenant_id = $1 and who <> $2) as "another!""#,
         tenant,
         key
     )

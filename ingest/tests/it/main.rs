@@ -1,5 +1,6 @@
 //! The backend over HTTP, with a real PostgreSQL started by its own launcher.
 
+mod access;
 mod accounting;
 mod archive;
 mod configuration;
@@ -15,6 +16,7 @@ mod intents;
 mod ledger;
 mod limits;
 mod links;
+mod masking;
 mod own;
 mod policy;
 mod reading;
@@ -23,8 +25,10 @@ mod reconcile;
 mod restart;
 mod retention;
 mod roles;
+mod roles_matrix;
 mod rotation;
 mod search;
+mod sessions;
 mod subjects;
 mod support;
 mod tamper;

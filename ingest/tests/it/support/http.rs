@@ -6,7 +6,10 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
+    /// In small letters.
     pub(crate) head: String,
+    /// As it was sent.
+    pub(crate) raw_head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -49,7 +52,8 @@ pub(crate) async fn call(
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a response");
-    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let raw_head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let head = raw_head.to_lowercase();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    Response { status, head, body: bytes[end + 4..].to_vec() }
+    Response { status, head, raw_head, body: bytes[end + 4..].to_vec() }
 }

@@ -4,15 +4,17 @@ pub(crate) mod audit;
 mod cosigner;
 mod http;
 mod producer;
+mod provider;
 
 pub(crate) use cosigner::{Cosigner, Mood};
 pub(crate) use http::{Response, call};
 pub(crate) use producer::{Producer, Sealed, counts, sample, sample_at, unmapped};
+pub(crate) use provider::IdentityProvider;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use ingest::auth::{ApiKey, ApiKeyText, Role};
+use ingest::auth::{ApiKey, ApiKeyText, Role, Tenure};
 use ingest::clock::{Clock, random};
 use ingest::config::{Config, Environment};
 use ingest::serve::Backend;
@@ -31,6 +33,7 @@ pub(crate) struct Server {
     pub(crate) retention: ingest::retention::Retention,
     pub(crate) postgres: u32,
     pub(crate) database: PgConnectOptions,
+    auditor: String,
     viewer: String,
     admin: String,
     stop: oneshot::Sender<()>,
@@ -145,6 +148,8 @@ impl Server {
         let mut all = vec![
             ("EDGETRAIL__HTTP__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("EDGETRAIL__DATABASE__DATA_DIR".to_owned(), data_dir.display().to_string()),
+            // Tests count events; those about reading switch it on.
+            ("EDGETRAIL__ACCESS__RECORD_READS".to_owned(), "false".to_owned()),
         ];
         all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let environment = Environment { variables: all };
@@ -161,9 +166,23 @@ impl Server {
         let running = tokio::spawn(backend.run(async {
             let _ = stopped.await;
         }));
+        let auditor = new_key(&store, "demo", Role::Auditor).await;
         let viewer = new_key(&store, "demo", Role::Viewer).await;
         let admin = new_key(&store, "demo", Role::Admin).await;
-        Self { address, store, recorder, retention, postgres, database, viewer, admin, stop, running, dir }
+        Self {
+            address,
+            store,
+            recorder,
+            retention,
+            postgres,
+            database,
+            auditor,
+            viewer,
+            admin,
+            stop,
+            running,
+            dir,
+        }
     }
 
     /// Stops the backend as a signal would.
@@ -196,8 +215,9 @@ impl Server {
         reply[0]["status"].as_u64().unwrap_or(0)
     }
 
+    /// As an auditor, who sees events as they are.
     pub(crate) async fn get(&self, path: &str) -> Response {
-        self.get_with(path, &self.viewer).await
+        self.get_with(path, &self.auditor).await
     }
 
     pub(crate) async fn get_as_admin(&self, path: &str) -> Response {
@@ -276,7 +296,11 @@ impl Server {
 
 pub(crate) async fn new_key(store: &Store, slug: &str, role: Role) -> String {
     let text = ApiKeyText::mint(random(), random());
-    let key = ApiKey { id: text.id().to_owned(), tenant: tenant(slug), role, sha256: text.sha256().to_vec() };
+    // No test's clock gets there.
+    let end = chrono::DateTime::from_timestamp(4_102_444_800, 0).filter(|_| role == Role::Auditor);
+    let tenure = Tenure::new(role, end).expect("an auditor ends");
+    let key =
+        ApiKey { id: text.id().to_owned(), tenant: tenant(slug), tenure, sha256: text.sha256().to_vec() };
     api_keys::upsert(store, &key, "test").await.expect("registered");
     text.reveal().to_owned()
 }
