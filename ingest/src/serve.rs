@@ -127,6 +127,7 @@ pub struct Backend {
     pub database: Database,
     listener: TcpListener,
     state: Arc<State>,
+    stopping: watch::Sender<bool>,
     accountant: Accountant,
     stop: watch::Sender<bool>,
     stored: Arc<Notify>,
@@ -232,6 +233,7 @@ impl Backend {
             clock: clock.clone(),
             ages: config.accounting,
         };
+        let (stopping, told_to_stop) = watch::channel(false);
         let state = Arc::new(State {
             store,
             receiver,
@@ -245,6 +247,7 @@ impl Backend {
             clock,
             http: config.http,
             log: config.log,
+            stopping: told_to_stop,
         });
         let erasure_sweep = config.privacy.sweep;
         Ok(Self {
@@ -252,6 +255,7 @@ impl Backend {
             database,
             listener,
             state,
+            stopping,
             accountant,
             stop,
             stored,
@@ -326,6 +330,7 @@ impl Backend {
             until.await;
             tracing::info!("stopping");
             let _ = stop_http.send(true);
+            let _ = self.stopping.send(true);
         };
         let app = api::router(Arc::clone(&self.state));
         let server = axum::serve(self.listener, app).with_graceful_shutdown(graceful);

@@ -1,6 +1,7 @@
 //! HTTP: one file per endpoint, and [`router`] as their table of contents.
 
 mod actors;
+pub(crate) mod answers;
 mod batches;
 mod coverage;
 mod cursor;
@@ -15,6 +16,7 @@ mod holds;
 mod inbox;
 mod integrity;
 mod intents;
+mod live;
 mod log;
 mod openings;
 mod policy;
@@ -32,11 +34,13 @@ mod writes;
 
 pub use cursor::Cursors;
 pub use problem::Answer;
+pub(crate) use reader::Reader;
 pub use router::router;
 
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::{Http, Log};
@@ -75,6 +79,8 @@ pub struct State {
     pub http: Http,
     /// Whether tiles are public.
     pub log: Log,
+    /// Turns true when the server stops: what lasts must end then.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// The state as handlers share it.

@@ -13,8 +13,8 @@ use crate::store::api_keys;
 
 /// Somebody with an API key. The key's tenant is all they see.
 #[derive(Debug, Clone)]
-pub(super) struct Reader {
-    pub(super) tenant: TenantId,
+pub(crate) struct Reader {
+    pub(crate) tenant: TenantId,
     /// The id of the key.
     pub(super) key: String,
     role: Role,
@@ -23,6 +23,16 @@ pub(super) struct Reader {
 /// A reader with the admin role.
 #[derive(Debug, Clone)]
 pub(super) struct Admin(pub(super) Reader);
+
+impl Reader {
+    /// The reader as an admin.
+    pub(super) fn admin(self) -> Result<Admin, Answer> {
+        match self.role {
+            Role::Admin => Ok(Admin(self)),
+            Role::Viewer => Err(Answer(Problem::new(403, "admin-only", "This needs an admin's key"))),
+        }
+    }
+}
 
 fn unauthorized() -> Answer {
     // One answer for a missing, unknown, revoked and wrong key.
@@ -54,10 +64,6 @@ impl FromRequestParts<Arc<State>> for Admin {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Answer> {
-        let reader = Reader::from_request_parts(parts, state).await?;
-        match reader.role {
-            Role::Admin => Ok(Self(reader)),
-            Role::Viewer => Err(Answer(Problem::new(403, "admin-only", "This needs an admin's key"))),
-        }
+        Reader::from_request_parts(parts, state).await?.admin()
     }
 }

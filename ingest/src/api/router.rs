@@ -15,9 +15,10 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 
 use super::{
     Answer, Shared, State, actors, batches, coverage, echoes, entities, erasures, events, facets, health,
-    histogram, holds, inbox, integrity, intents, log, openings, policy, proof, quarantine, reconciliation,
-    retention, streams, subjects, writes,
+    histogram, holds, inbox, integrity, intents, live, log, openings, policy, proof, quarantine,
+    reconciliation, retention, streams, subjects, writes,
 };
+use crate::web;
 
 /// The routes over a state.
 pub fn router(state: Arc<State>) -> Router {
@@ -26,6 +27,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/events/histogram", get(histogram::read))
         .route("/v1/events/facets", get(facets::read))
+        .route("/v1/events/live", get(live::read))
         .route("/v1/events/{id}", get(events::read))
         .route("/v1/events/{id}/proof", get(proof::read))
         .route("/v1/entities/{type}/{id}/timeline", get(entities::timeline))
@@ -74,6 +76,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .merge(web::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(panicked))
