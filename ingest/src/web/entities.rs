@@ -8,12 +8,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
+use shared::search::TextField;
 
-use super::event::{Row, quoted};
+use super::event::Row;
 use super::failure::Failure;
 use super::frame::{Frame, Section, page};
 use super::reader::Visitor;
-use super::url;
+use super::{term, url};
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
@@ -87,7 +88,7 @@ pub(super) async fn entity(
         frame: Frame::new(format!("{kind} {id}"), Some(Section::Search), &visitor.shown),
         rows: Row::list(&told["events"]).map_err(unreadable)?,
         next: next.map(|cursor| url::with(&path, &[("as_of", &as_of), ("cursor", cursor)])),
-        search: url::search(&format!("entity:{kind}/{}", quoted(&id))),
+        search: url::search(&term::entity(&kind, Some(&id)).unwrap_or_default()),
         as_of: as_of.get(..16).unwrap_or_default().to_owned(),
         kind,
         id,
@@ -150,7 +151,8 @@ struct ActorPage {
 }
 
 pub(super) async fn actor(visitor: Visitor, Path(id): Path<String>) -> Result<Response, Failure> {
-    let q = format!("actor:{}", quoted(&id));
+    let q = term::text(TextField::Actor, &id).unwrap_or_default();
+    let named = term::text(TextField::User, &id).unwrap_or_default();
     let answers = visitor.answers();
     let recent = [("q", &*q), ("limit", "20")];
     let told = tokio::try_join!(answers.actor(&id), answers.events(&recent));
@@ -158,14 +160,14 @@ pub(super) async fn actor(visitor: Visitor, Path(id): Path<String>) -> Result<Re
     let unreadable = |error| Failure::unreadable(&error, visitor.shown.clone());
     let actor = Actor::deserialize(&told).map_err(unreadable)?;
     let kinds = [
-        ("Addresses", "ip", Some("ip")),
-        ("Sessions", "session", Some("session")),
-        ("Countries", "country", Some("country")),
-        ("Actions", "action", Some("action")),
-        ("Entities", "entity", None),
-        ("Ids", "id", None),
+        ("Addresses", "ip"),
+        ("Sessions", "session"),
+        ("Countries", "country"),
+        ("Actions", "action"),
+        ("Entities", "entity"),
+        ("Ids", "id"),
     ];
-    let lists = kinds.into_iter().filter_map(|(title, kind, field)| list(&actor, &q, title, kind, field));
+    let lists = kinds.into_iter().filter_map(|(title, kind)| list(&actor, &q, title, kind));
     let email = actor.seen.get("email").and_then(|emails| emails.first()?.value.clone());
     let name = email.unwrap_or_else(|| actor.actor.clone());
     let found = ActorPage {
@@ -173,18 +175,25 @@ pub(super) async fn actor(visitor: Visitor, Path(id): Path<String>) -> Result<Re
         lists: lists.collect(),
         rows: Row::list(&events["events"]).map_err(unreadable)?,
         search: url::search(&q),
-        named: url::search(&format!("user:{0} -actor:{0}", quoted(&id))),
+        named: url::search(&format!("{named} -{q}")),
         actor,
         name,
     };
     Ok(page(StatusCode::OK, &found))
 }
 
-fn list(actor: &Actor, q: &str, title: &'static str, kind: &str, field: Option<&str>) -> Option<List> {
+fn list(actor: &Actor, q: &str, title: &'static str, kind: &str) -> Option<List> {
     let seen = actor.seen.get(kind).filter(|seen| !seen.is_empty())?;
+    let found = |text: &str| match kind {
+        "ip" => Some(format!("ip:{text}")),
+        "session" => term::text(TextField::Session, text),
+        "country" => term::text(TextField::Country, text),
+        "action" => term::text(TextField::Action, text),
+        _ => None,
+    };
     let values = seen.iter().filter_map(|seen| {
         let text = seen.value.clone()?;
-        let url = field.map(|field| url::search(&format!("{q} {field}:{}", quoted(&text))));
+        let url = found(&text).map(|term| url::search(&format!("{q} {term}")));
         Some(Listed { url, events: seen.events, last_seen: seen.last_seen.clone(), text })
     });
     Some(List { title, values: values.collect() })

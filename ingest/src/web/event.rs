@@ -10,13 +10,14 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::event::{Outcome, Severity};
+use shared::search::TextField;
 
 use self::changes::{Change, Side, What};
 use super::failure::Failure;
 use super::frame::{Frame, Section, page};
 use super::reader::Visitor;
 use super::sentence::{Deed, deed};
-use super::url;
+use super::{term, url};
 
 /// Changes that a row tells; the page has all.
 const TOLD_IN_ROW: usize = 2;
@@ -238,13 +239,11 @@ pub(super) async fn show(visitor: Visitor, Path(id): Path<String>) -> Result<Res
         rows: annotations.into_iter().map(Row::new).collect(),
         all: None,
     }];
-    let entity = event.entity.as_ref().and_then(|entity| Some((&entity.kind, entity.id.as_ref()?)));
-    if let Some((kind, id)) = entity {
-        let q = format!("entity:{kind}/{}", quoted(id));
+    let of_entity = event.entity.as_ref().filter(|entity| entity.id.is_some());
+    if let Some(q) = of_entity.and_then(|entity| term::entity(&entity.kind, entity.id.as_deref())) {
         related.push(others(&visitor, "Same entity", &q, &event).await?);
     }
-    if let Some(actor) = &event.actor {
-        let q = format!("actor:{}", quoted(&actor.id));
+    if let Some(q) = event.actor.as_ref().and_then(|actor| term::text(TextField::Actor, &actor.id)) {
         related.push(others(&visitor, "Same actor", &q, &event).await?);
     }
     related.retain(|related| !related.rows.is_empty());
@@ -261,11 +260,6 @@ pub(super) async fn proof(visitor: Visitor, Path(id): Path<String>) -> Response 
     visitor.answers().proof(&id).await.into_response()
 }
 
-/// A value as the grammar takes it, whatever it holds.
-pub(super) fn quoted(value: &str) -> String {
-    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 async fn others(visitor: &Visitor, title: &'static str, q: &str, event: &Event) -> Result<Related, Failure> {
     let around = format!("{q} -id:{}", event.id);
     let told = visitor.answers().events(&[("q", &around), ("limit", RELATED)]).await;
@@ -275,47 +269,66 @@ async fn others(visitor: &Visitor, title: &'static str, q: &str, event: &Event) 
     Ok(Related { title, rows, all: Some(url::search(q)) })
 }
 
+/// How the search for a fact's value is written.
+#[derive(Clone, Copy)]
+enum Found {
+    /// By a field of texts.
+    Text(TextField),
+    /// By a field whose values need no quotes.
+    Word(&'static str),
+    /// As a type of entities.
+    Kind,
+    /// Not by itself.
+    Not,
+}
+
 fn facts(event: &Event) -> Vec<Fact> {
+    use Found::{Kind, Not, Text, Word};
     let mut facts = Vec::new();
-    let mut say = |name, value: Option<String>, field: Option<&str>| {
-        if let Some(value) = value {
-            let url = field.map(|field| url::search(&format!("{field}:{}", quoted(&value))));
-            facts.push(Fact { name, value, url });
-        }
+    let mut say = |name, value: Option<String>, found: Found| {
+        let Some(value) = value else { return };
+        let q = match found {
+            Text(field) => term::text(field, &value),
+            Word(field) => Some(format!("{field}:{value}")),
+            Kind => term::entity(&value, None),
+            Not => None,
+        };
+        facts.push(Fact { name, url: q.map(|q| url::search(&q)), value });
     };
     let (actor, place) = (event.actor.as_ref(), event.context.place.as_ref());
-    say("Action", Some(event.action.clone()), Some("action"));
-    say("Reason", event.reason.clone(), Some("reason"));
-    say("Actor", actor.map(|actor| actor.id.clone()), Some("actor"));
-    say("E-mail", actor.and_then(|actor| actor.email.clone()), Some("actor"));
-    say("Role", actor.and_then(|actor| actor.role.clone()), None);
-    say("Signed in by", actor.and_then(|actor| actor.method.clone()), None);
-    say("Assurance", actor.and_then(|actor| actor.aal.clone()), None);
-    say("Trust", Some(event.trust.clone()), Some("trust"));
-    let claimed = event.claimed_user.as_ref();
-    say("Named user", claimed.map(|claimed| claimed.id.clone()), Some("user"));
-    say("Named by", claimed.map(|claimed| claimed.source.clone()), None);
-    let entity = event.entity.as_ref();
-    say("Entity type", entity.map(|entity| entity.kind.clone()), Some("entity"));
-    say("Entity id", entity.and_then(|entity| entity.id.clone()), None);
-    say("Entity name", entity.and_then(|entity| entity.name.clone()), Some("name"));
-    say("Address", event.context.ip.clone(), Some("ip"));
-    say("Country", place.and_then(|place| place.country.clone()), Some("country"));
-    say("User agent", event.context.user_agent.clone(), None);
-    say("Session", event.context.session.clone(), Some("session"));
-    say("Host", Some(event.request.host.clone()), Some("host"));
-    say("Request", Some(format!("{} {}", event.request.method, event.request.route)), None);
-    say("Status", event.request.status.map(|status| status.to_string()), Some("status"));
-    say("Took", event.duration_ms.map(|ms| format!("{ms} ms")), None);
-    say("Rule", Some(event.request.rule.clone()), Some("rule"));
-    say("Data centre", place.and_then(|place| place.colo.clone()), None);
-    say("Ray", place.and_then(|place| place.ray.clone()), None);
-    say("TLS", place.and_then(|place| place.tls.clone()), None);
-    say("Kept as", Some(event.class.clone()), Some("class"));
-    let compliance = (!event.compliance.is_empty()).then(|| event.compliance.join(", "));
-    say("Compliance", compliance, None);
-    say("Echo", event.echo.then(|| "the application's own server wrote this".to_owned()), None);
-    say("Erased", (!event.erased.is_empty()).then(|| event.erased.join(", ")), None);
-    say("Id", Some(event.id.clone()), None);
+    let (claimed, entity) = (event.claimed_user.as_ref(), event.entity.as_ref());
+    let request = &event.request;
+    say("Action", Some(event.action.clone()), Text(TextField::Action));
+    say("Reason", event.reason.clone(), Text(TextField::Reason));
+    say("Actor", actor.map(|actor| actor.id.clone()), Text(TextField::Actor));
+    say("E-mail", actor.and_then(|actor| actor.email.clone()), Text(TextField::Actor));
+    say("Role", actor.and_then(|actor| actor.role.clone()), Not);
+    say("Signed in by", actor.and_then(|actor| actor.method.clone()), Not);
+    say("Assurance", actor.and_then(|actor| actor.aal.clone()), Not);
+    say("Trust", Some(event.trust.clone()), Word("trust"));
+    say("Named user", claimed.map(|claimed| claimed.id.clone()), Text(TextField::User));
+    say("Named by", claimed.map(|claimed| claimed.source.clone()), Not);
+    say("Entity type", entity.map(|entity| entity.kind.clone()), Kind);
+    say("Entity id", entity.and_then(|entity| entity.id.clone()), Not);
+    say("Entity name", entity.and_then(|entity| entity.name.clone()), Text(TextField::Name));
+    say("Address", event.context.ip.clone(), Word("ip"));
+    say("Country", place.and_then(|place| place.country.clone()), Text(TextField::Country));
+    say("User agent", event.context.user_agent.clone(), Not);
+    say("Session", event.context.session.clone(), Text(TextField::Session));
+    say("Host", Some(request.host.clone()), Text(TextField::Host));
+    say("Method", Some(request.method.clone()), Text(TextField::Method));
+    say("Route", Some(request.route.clone()), Text(TextField::Route));
+    say("Status", request.status.map(|status| status.to_string()), Word("status"));
+    say("Took", event.duration_ms.map(|ms| format!("{ms} ms")), Not);
+    say("Rule", Some(request.rule.clone()), Text(TextField::Rule));
+    say("Data centre", place.and_then(|place| place.colo.clone()), Not);
+    say("Ray", place.and_then(|place| place.ray.clone()), Not);
+    say("TLS", place.and_then(|place| place.tls.clone()), Not);
+    say("Kept as", Some(event.class.clone()), Word("class"));
+    let listed = |list: &[String]| (!list.is_empty()).then(|| list.join(", "));
+    say("Compliance", listed(&event.compliance), Not);
+    say("Echo", event.echo.then(|| "the application's own server wrote this".to_owned()), Not);
+    say("Erased", listed(&event.erased), Not);
+    say("Id", Some(event.id.clone()), Word("id"));
     facts
 }

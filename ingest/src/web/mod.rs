@@ -18,6 +18,7 @@ mod reader;
 mod search;
 mod sentence;
 mod sign_in;
+mod term;
 mod time;
 mod url;
 

@@ -8,11 +8,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use shared::search::TextField;
 
 use super::failure::Failure;
 use super::frame::{Frame, Section, page};
 use super::reader::Visitor;
-use super::url;
+use super::{term, url};
 use crate::api::Answer;
 
 /// Reads an answer.
@@ -86,8 +87,9 @@ struct InboxPage {
 impl Route {
     /// The search for its events.
     fn search(&self) -> String {
-        let quoted = super::event::quoted;
-        url::search(&format!("is:unmapped host:{} route:{}", quoted(&self.host), quoted(&self.route)))
+        let terms = [term::text(TextField::Host, &self.host), term::text(TextField::Route, &self.route)];
+        let terms: Vec<String> = terms.into_iter().flatten().collect();
+        url::search(&format!("is:unmapped {}", terms.join(" ")))
     }
 }
 

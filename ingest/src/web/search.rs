@@ -140,7 +140,6 @@ fn wrong(q: &str, told: &search::Diagnostic) -> Wrong {
 fn facet(q: &str, name: &str, told: &Value) -> Option<Facet> {
     let values: Vec<FacetValue> =
         told["values"].as_array()?.iter().map(|value| facet_value(q, value)).collect();
-    // One value that everything has narrows nothing.
     (!values.is_empty()).then(|| Facet {
         name: name.to_owned(),
         values,

@@ -18,7 +18,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// What a browser would run or trip over if a page wrote it as it is.
-pub const HOSTILE: &str = "<script>window.hit=1</script><img src=x onerror=window.hit=1>\"'&{{7*7}}\u{202e}\r\n</td>";
+pub const HOSTILE: &str =
+    "<script>window.hit=1</script><img src=x onerror=window.hit=1>\"'&{{7*7}}\u{202e}\r\n</td>";
 
 const PEOPLE: [(&str, &str, &str); 5] = [
     ("alice", "203.0.113.7", "DE"),
@@ -32,16 +33,70 @@ const PEOPLE: [(&str, &str, &str); 5] = [
 const DEEDS: [(&str, Option<(&str, &str, &str)>, &str, &str, Severity); 12] = [
     ("AGENT_UPDATED", Some(("agent", "agent-7", "Support bot")), "PATCH", "/api/agents/{id}", Severity::Info),
     ("USER_LOGIN", None, "POST", "/auth/v1/token", Severity::Info),
-    ("AGENT_EXECUTED", Some(("agent", "agent-7", "Support bot")), "POST", "/api/agents/{id}/run", Severity::Info),
-    ("CRM_CONTACT_UPDATED", Some(("contact", "c-1841", "Northwind Ltd")), "PATCH", "/api/contacts/{id}", Severity::Info),
-    ("AGENT_CREATED", Some(("agent", "agent-12", "Invoice bot")), "POST", "/api/create-agent", Severity::Info),
-    ("SETTINGS_API_KEY_CREATED", Some(("api_key", "key-3", "CI deploy")), "POST", "/api/settings/keys", Severity::Warning),
-    ("AGENT_STATUS_CHANGED", Some(("agent", "agent-12", "Invoice bot")), "PATCH", "/api/agents/{id}/status", Severity::Info),
-    ("DATA_EXPORTED", Some(("report", "r-22", "Quarterly figures")), "POST", "/api/export", Severity::Warning),
-    ("AGENT_DELETED", Some(("agent", "agent-4", "Old summariser")), "DELETE", "/api/agents/{id}", Severity::Critical),
-    ("ADMIN_ROLE_GRANTED", Some(("user", "erin", "erin@example.com")), "POST", "/api/admin/roles", Severity::Critical),
+    (
+        "AGENT_EXECUTED",
+        Some(("agent", "agent-7", "Support bot")),
+        "POST",
+        "/api/agents/{id}/run",
+        Severity::Info,
+    ),
+    (
+        "CRM_CONTACT_UPDATED",
+        Some(("contact", "c-1841", "Northwind Ltd")),
+        "PATCH",
+        "/api/contacts/{id}",
+        Severity::Info,
+    ),
+    (
+        "AGENT_CREATED",
+        Some(("agent", "agent-12", "Invoice bot")),
+        "POST",
+        "/api/create-agent",
+        Severity::Info,
+    ),
+    (
+        "SETTINGS_API_KEY_CREATED",
+        Some(("api_key", "key-3", "CI deploy")),
+        "POST",
+        "/api/settings/keys",
+        Severity::Warning,
+    ),
+    (
+        "AGENT_STATUS_CHANGED",
+        Some(("agent", "agent-12", "Invoice bot")),
+        "PATCH",
+        "/api/agents/{id}/status",
+        Severity::Info,
+    ),
+    (
+        "DATA_EXPORTED",
+        Some(("report", "r-22", "Quarterly figures")),
+        "POST",
+        "/api/export",
+        Severity::Warning,
+    ),
+    (
+        "AGENT_DELETED",
+        Some(("agent", "agent-4", "Old summariser")),
+        "DELETE",
+        "/api/agents/{id}",
+        Severity::Critical,
+    ),
+    (
+        "ADMIN_ROLE_GRANTED",
+        Some(("user", "erin", "erin@example.com")),
+        "POST",
+        "/api/admin/roles",
+        Severity::Critical,
+    ),
     ("SETTINGS_2FA_ENABLED", None, "POST", "/api/settings/2fa", Severity::Info),
-    ("PLUGIN_CONNECTED", Some(("plugin", "slack", "Slack")), "POST", "/api/plugins/{id}/connect", Severity::Info),
+    (
+        "PLUGIN_CONNECTED",
+        Some(("plugin", "slack", "Slack")),
+        "POST",
+        "/api/plugins/{id}/connect",
+        Severity::Info,
+    ),
 ];
 
 /// An event of tenant `demo` with nothing but what every event has.
