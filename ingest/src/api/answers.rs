@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{self, Path, Query};
+use axum::body::Body;
+use axum::extract::{self, Path, Query, Request};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
@@ -13,7 +14,7 @@ use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
     Answer, Shared, State, actors, coverage, entities, erasures, events, facets, histogram, holds, inbox,
-    integrity, live, proof, retention, streams,
+    integrity, live, proof, retention, streams, subjects,
 };
 
 /// Parameters of a query, by name.
@@ -99,6 +100,22 @@ impl Answers<'_> {
         told(holds::list(self.shared(), self.reader.clone().admin()?).await)
     }
 
+    /// Places a legal hold.
+    pub(crate) async fn place_hold(&self, wanted: &Value) -> Result<Value, Answer> {
+        told(holds::place(self.shared(), self.reader.clone().admin()?, posted(wanted)).await)
+    }
+
+    /// Releases a legal hold.
+    pub(crate) async fn release_hold(&self, id: &str) -> Result<Value, Answer> {
+        told(holds::release(self.shared(), self.reader.clone().admin()?, Path(id.to_owned())).await)
+    }
+
+    /// Asks for the erasure of a person's data, to which another admin must consent.
+    pub(crate) async fn erase(&self, subject: &str, wanted: &Value) -> Result<Response, Answer> {
+        let (admin, subject) = (self.reader.clone().admin()?, Path(subject.to_owned()));
+        subjects::erase(self.shared(), admin, subject, posted(wanted)).await
+    }
+
     /// Requests to erase a person's data.
     pub(crate) async fn erasures(&self) -> Result<Value, Answer> {
         told(erasures::list(self.shared(), self.reader.clone().admin()?).await)
@@ -128,6 +145,10 @@ impl Answers<'_> {
 
 fn told(answer: Result<Json<Value>, Answer>) -> Result<Value, Answer> {
     answer.map(|Json(value)| value)
+}
+
+fn posted(body: &Value) -> Request {
+    Request::new(Body::from(body.to_string()))
 }
 
 fn parameters(asked: Asked<'_>) -> Parameters {

@@ -112,8 +112,8 @@ impl Tail {
                 Some(known.ok_or_else(|| Answer::parameter("Last-Event-ID", "is no place in the log"))?)
             }
         };
-        let (waiting, began) = (VecDeque::new(), Instant::now());
-        Ok(Self { state, reader, query, place, waiting, began, is_greeted: false })
+        let (waiting, began, is_greeted) = (VecDeque::new(), Instant::now(), place.is_none());
+        Ok(Self { state, reader, query, place, waiting, began, is_greeted })
     }
 
     /// The next line; none at the end.

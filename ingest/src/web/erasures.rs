@@ -1,15 +1,16 @@
 //! Requests to erase a person's data, and the second person who consents to them.
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::failure::Failure;
 use super::frame::{Frame, Section, csrf, page};
 use super::reader::Visitor;
-use super::url;
+use super::{act, url};
 
 #[derive(Debug, Deserialize)]
 struct Erasures {
@@ -52,6 +53,15 @@ pub(super) async fn list(visitor: Visitor) -> Result<Response, Failure> {
         Erasures::deserialize(&told).map_err(|error| Failure::unreadable(&error, visitor.shown.clone()))?;
     let frame = Frame::new("Erasures", Some(Section::Erasures), &visitor.shown);
     Ok(page(StatusCode::OK, &ErasuresPage { frame, erasures, csrf: csrf() }))
+}
+
+pub(super) async fn request(visitor: Visitor, request: Request) -> Result<Response, Failure> {
+    let fields = visitor.or_failure(act::form(request).await)?;
+    let of = |name| act::value(&fields, name).unwrap_or_default().trim();
+    let emails: Vec<&str> = of("emails").split([',', ' ']).filter(|email| !email.is_empty()).collect();
+    let wanted = json!({"mode": of("mode"), "legal_basis": of("legal_basis"), "emails": emails});
+    visitor.or_failure(visitor.answers().erase(of("subject"), &wanted).await)?;
+    Ok(Redirect::to("/erasures").into_response())
 }
 
 pub(super) async fn approve(visitor: Visitor, Path(id): Path<String>) -> Result<Response, Failure> {

@@ -12,6 +12,7 @@ mod erasures;
 mod event;
 mod failure;
 mod frame;
+mod holds;
 mod live;
 mod overview;
 mod reader;
@@ -44,9 +45,10 @@ pub(crate) fn routes() -> Router<Arc<State>> {
         .route("/inbox", get(overview::inbox))
         .route("/integrity", get(overview::integrity))
         .route("/retention", get(overview::retention))
-        .route("/holds", get(overview::holds))
+        .route("/holds", get(holds::list).post(holds::place))
+        .route("/holds/{id}/release", post(holds::release))
         .route("/streams", get(overview::streams))
-        .route("/erasures", get(erasures::list))
+        .route("/erasures", get(erasures::list).post(erasures::request))
         .route("/erasures/{id}/approve", post(erasures::approve))
         .route("/erasures/{id}/cancel", post(erasures::cancel))
         .route("/sign-in", get(sign_in::show).post(sign_in::enter))

@@ -190,57 +190,6 @@ pub(super) async fn retention(visitor: Visitor) -> Result<Response, Failure> {
 }
 
 #[derive(Debug, Deserialize)]
-struct Holds {
-    holds: Vec<Hold>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Hold {
-    reason: String,
-    entity_type: Option<String>,
-    entity_id: Option<String>,
-    actor_id: Option<String>,
-    action: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    placed_by: String,
-    placed_at: String,
-    released_by: Option<String>,
-    released_at: Option<String>,
-}
-
-impl Hold {
-    /// What it covers, in words.
-    fn covers(&self) -> String {
-        let entity = self.entity_type.as_ref().map(|kind| match &self.entity_id {
-            Some(id) => format!("{kind} {id}"),
-            None => format!("every {kind}"),
-        });
-        let parts = [
-            entity.or_else(|| self.entity_id.as_ref().map(|id| format!("entity {id}"))),
-            self.actor_id.as_ref().map(|actor| format!("acts of {actor}")),
-            self.action.as_ref().map(|action| format!("action {action}")),
-            self.from.as_ref().map(|from| format!("from {}", super::time::short(from))),
-            self.to.as_ref().map(|to| format!("until {}", super::time::short(to))),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
-}
-
-#[derive(Debug, Template)]
-#[template(path = "holds.html")]
-struct HoldsPage {
-    frame: Frame,
-    holds: Vec<Hold>,
-}
-
-pub(super) async fn holds(visitor: Visitor) -> Result<Response, Failure> {
-    let Holds { holds } = read(&visitor, visitor.answers().holds().await)?;
-    let frame = Frame::new("Holds", Some(Section::Holds), &visitor.shown);
-    Ok(page(StatusCode::OK, &HoldsPage { frame, holds }))
-}
-
-#[derive(Debug, Deserialize)]
 struct Streams {
     streams: Vec<Stream>,
 }

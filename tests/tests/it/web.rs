@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chrono::Utc;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tests::keys::random;
 use tests::stack::{Ingest, IngestSpec, SigningKey, chromium_bin, free_port, workspace_root};
 use tests::wire::{Answer, Call, send};
@@ -15,6 +16,8 @@ use crate::web_trail::{HOSTILE, Producer, hostile, weeks, work};
 struct Stage {
     ingest: Ingest,
     producer: Producer,
+    /// The key of another admin.
+    second: String,
     _dir: tempfile::TempDir,
 }
 
@@ -25,20 +28,32 @@ impl Stage {
         // PostgreSQL runs as another user where tests run as root.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
         let key = SigningKey::generate();
+        let second = format!("etk_second_{}", hex::encode(random::<32>()));
         let spec = IngestSpec {
             port: free_port(None).expect("a port"),
             key: key.clone(),
             api_key: format!("etk_dev_{}", hex::encode(random::<32>())),
-            more: String::new(),
+            more: format!(
+                "[[api_keys]]\nid = \"second\"\ntenant = \"demo\"\nrole = \"admin\"\nsha256 = \"{}\"\n",
+                hex::encode(Sha256::digest(&second))
+            ),
         };
         let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
-        Self { ingest, producer: Producer::new(key), _dir: dir }
+        Self { ingest, producer: Producer::new(key), second, _dir: dir }
     }
 
     /// A page as somebody who is signed in gets it.
     async fn page(&self, url: &str) -> Answer {
         let cookie = format!("__Host-edgetrail-key={}", self.ingest.api_key());
         self.call(Call::new("GET", url).header("cookie", cookie)).await
+    }
+
+    /// Sends a form as somebody does who is signed in by a key.
+    async fn form(&self, url: &str, key: &str, fields: &str) -> Answer {
+        let call = Call::new("POST", url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("cookie", format!("__Host-edgetrail-key={key}"));
+        self.call(Call { body: Some(fields.to_owned()), ..call }).await
     }
 
     async fn call(&self, call: Call) -> Answer {
@@ -69,12 +84,10 @@ async fn pages_are_for_who_is_signed_in_and_allow_no_inline_script() {
         assert!(!text.contains("<style") && !text.contains(" style=") && !text.contains("http://"), "{url}");
         assert_eq!(text.matches("<script").count(), 1, "{url}");
     }
-    let wrong = Call::new("POST", "/sign-in").header("content-type", "application/x-www-form-urlencoded");
-    let wrong = stage.call(Call { body: Some("key=etk_dev_nope&next=%2Flive".to_owned()), ..wrong }).await;
+    let wrong = stage.form("/sign-in", "", "key=etk_dev_nope&next=%2Flive").await;
     assert_eq!((wrong.status, wrong.header("set-cookie")), (401, None));
-    let right = Call::new("POST", "/sign-in").header("content-type", "application/x-www-form-urlencoded");
-    let body = format!("key={}&next=https%3A%2F%2Fexample.com", stage.ingest.api_key());
-    let right = stage.call(Call { body: Some(body), ..right }).await;
+    let fields = format!("key={}&next=https%3A%2F%2Fexample.com", stage.ingest.api_key());
+    let right = stage.form("/sign-in", "", &fields).await;
     assert_eq!((right.status, right.header("location")), (303, Some("/")));
     let cookie = right.header("set-cookie").unwrap_or_default().to_owned();
     for part in ["__Host-", "Secure", "HttpOnly", "SameSite=Lax"] {
@@ -95,6 +108,41 @@ async fn pages_are_for_who_is_signed_in_and_allow_no_inline_script() {
         style.split("href=\"").find_map(|rest| rest.split('"').next().filter(|url| url.ends_with(".css")));
     let asset = stage.call(Call::new("GET", asset.expect("a style sheet"))).await;
     assert!(asset.header("cache-control").is_some_and(|value| value.contains("immutable")));
+}
+
+#[tokio::test]
+async fn an_erasure_needs_a_second_person_and_a_hold_is_placed_and_released() {
+    let mut stage = Stage::start().await;
+    let (address, first) = (stage.ingest.address(), stage.ingest.api_key().to_owned());
+    let events: Vec<_> = (0..10).map(|n| work(Utc::now(), n)).collect();
+    stage.producer.send(address, &events).await;
+    sequenced(&stage, 10).await;
+    let wish = "subject=user-bob&emails=&mode=erase&legal_basis=GDPR+Art.+17";
+    let asked = stage.form("/erasures", &first, wish).await;
+    assert_eq!(asked.status, 303, "{}", asked.text());
+    let page = stage.page("/erasures").await.text();
+    assert!(page.contains("user-bob") && page.contains("GDPR Art. 17"), "{page}");
+    let approve = page
+        .split("action=\"")
+        .find_map(|rest| rest.split('"').next().filter(|url| url.ends_with("/approve")));
+    let approve = approve.expect("a form to consent with").to_owned();
+    let alone = stage.form(&approve, &first, "").await;
+    assert_eq!(alone.status, 403, "{}", alone.text());
+    assert!(alone.text().contains("This needs a second admin"));
+    assert_eq!(stage.form(&approve, &stage.second, "").await.status, 303);
+    assert!(!stage.page("/erasures").await.text().contains(&approve), "it is consented to once");
+
+    let nothing = stage.form("/holds", &first, "reason=x&entity_type=&actor_id=").await;
+    assert!(nothing.status == 400 || nothing.status == 422, "{}", nothing.status);
+    let placed = stage.form("/holds", &first, "reason=Case+%3C7%3E&actor_id=user-alice").await;
+    assert_eq!(placed.status, 303, "{}", placed.text());
+    let page = stage.page("/holds").await.text();
+    assert!(page.contains("acts of user-alice") && !page.contains("Case <7>"), "{page}");
+    let release = page
+        .split("action=\"")
+        .find_map(|rest| rest.split('"').next().filter(|url| url.ends_with("/release")));
+    assert_eq!(stage.form(release.expect("a form"), &first, "").await.status, 303);
+    assert!(stage.page("/holds").await.text().contains("released by dev"));
 }
 
 #[tokio::test]

@@ -88,7 +88,6 @@ async function open(url) {
   bar.append(link, close);
   const wasHidden = drawer.hidden;
   drawer.replaceChildren(bar, document.adoptNode(event));
-  // The page below has its own first heading.
   drawer.hidden = false;
   drawer.scrollTop = 0;
   if (wasHidden) close.focus();
@@ -261,7 +260,7 @@ if (live) {
     if (current >= 0) current += 1;
     while (live.children.length > most) live.lastChild.remove();
   };
-  source.addEventListener("place", say);
+  source.addEventListener("open", say);
   source.addEventListener("message", (message) => {
     count += 1;
     const html = JSON.parse(message.data);
