@@ -1,7 +1,7 @@
 //! The backend of the audit trail: receives signed batches, stores and sequences them, and answers readers.
 //!
 //! The modules follow a batch: [`receive`] believes and examines it, [`store`] keeps it, [`ledger`] puts it into the
-//! tenant's Merkle log, [`account`] notices what is missing, [`api`] shows it. [`serve`] starts all of it; [`command`] is everything else an operator does.
+//! tenant's Merkle log, [`account`] notices what is missing, [`api`] shows it to programs and `web` to people. [`serve`] starts all of it; [`command`] is everything else an operator does.
 
 pub mod account;
 pub mod api;
@@ -27,3 +27,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod view;
+mod web;

@@ -127,6 +127,7 @@ pub struct Backend {
     pub database: Database,
     listener: TcpListener,
     state: Arc<State>,
+    stopping: watch::Sender<bool>,
     accountant: Accountant,
     stop: watch::Sender<bool>,
     stored: Arc<Notify>,
@@ -247,6 +248,7 @@ impl Backend {
             clock: clock.clone(),
             ages: config.accounting,
         };
+        let (stopping, told_to_stop) = watch::channel(false);
         let state = Arc::new(State {
             store,
             receiver,
@@ -263,6 +265,7 @@ impl Backend {
             clock,
             http: config.http,
             log: config.log,
+            stopping: told_to_stop,
         });
         let erasure_sweep = config.privacy.sweep;
         Ok(Self {
@@ -270,6 +273,7 @@ impl Backend {
             database,
             listener,
             state,
+            stopping,
             accountant,
             stop,
             stored,
@@ -352,6 +356,7 @@ impl Backend {
             until.await;
             tracing::info!("stopping");
             let _ = stop_http.send(true);
+            let _ = self.stopping.send(true);
         };
         let app = api::router(Arc::clone(&self.state)).into_make_service_with_connect_info::<SocketAddr>();
         let server = axum::serve(self.listener, app).with_graceful_shutdown(graceful);

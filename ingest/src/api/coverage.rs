@@ -14,7 +14,7 @@ use crate::view::time;
 /// More routes than an application has; the busiest come first.
 const LIMIT: i64 = 2_000;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
     host: Option<String>,

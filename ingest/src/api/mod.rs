@@ -2,6 +2,7 @@
 
 mod access;
 mod actors;
+pub(crate) mod answers;
 mod batches;
 mod coverage;
 mod cursor;
@@ -17,6 +18,7 @@ mod holds;
 mod inbox;
 mod integrity;
 mod intents;
+mod live;
 mod log;
 mod openings;
 mod origin;
@@ -40,13 +42,16 @@ mod writes;
 pub(crate) use access::record as grant;
 pub use cursor::Cursors;
 pub use problem::Answer;
+pub(crate) use reader::{Reader, cookie as session_token};
 pub use router::{router, table};
 pub use routes::Route;
+pub(crate) use routes::Routes;
 pub use sign_in::SignIn;
 
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
 use crate::auth::Reads;
 use crate::clock::Clock;
@@ -92,6 +97,8 @@ pub struct State {
     pub http: Http,
     /// Whether tiles are public.
     pub log: Log,
+    /// Turns true when the server stops: what lasts must end then.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// The state as handlers share it.

@@ -46,6 +46,15 @@ pub(crate) struct Reader {
 pub(crate) struct Admin(pub(crate) Reader);
 
 impl Reader {
+    /// The reader as an admin.
+    pub(super) fn admin(self) -> Result<Admin, Answer> {
+        if self.role == Role::Admin {
+            Ok(Admin(self))
+        } else {
+            Err(Answer(Problem::new(403, "admin-only", "This needs an admin")))
+        }
+    }
+
     /// Whoever may do this, and nobody else.
     pub(crate) fn require(&self, capability: Capability) -> Result<(), Answer> {
         if self.role.can(capability) {
@@ -166,7 +175,7 @@ pub(super) fn reason_of(text: &str) -> Result<String, Answer> {
 }
 
 /// The session's token that a request brings.
-pub(super) fn cookie(headers: &HeaderMap) -> Option<SessionToken> {
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<SessionToken> {
     // HTTP/1.1 has one such header; a second one would be somebody else's.
     let mut cookies = headers.get_all(header::COOKIE).iter();
     let header = cookies.next()?.to_str().ok()?;
@@ -209,11 +218,6 @@ impl FromRequestParts<Arc<State>> for Admin {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Answer> {
-        let reader = Reader::from_request_parts(parts, state).await?;
-        if reader.role == Role::Admin {
-            Ok(Self(reader))
-        } else {
-            Err(Answer(Problem::new(403, "admin-only", "This needs an admin")))
-        }
+        Reader::from_request_parts(parts, state).await?.admin()
     }
 }

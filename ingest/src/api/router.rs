@@ -16,10 +16,11 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, batches, coverage, echoes, entities, erasures, events, facets,
-    headers, health, histogram, holds, inbox, integrity, intents, log, openings, policy, proof, quarantine,
-    reconciliation, retention, session, sign_in, streams, subjects, unmask, writes,
+    headers, health, histogram, holds, inbox, integrity, intents, live, log, openings, policy, proof,
+    quarantine, reconciliation, retention, session, sign_in, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
+use crate::web;
 
 /// The routes over a state.
 pub fn router(state: Arc<State>) -> Router {
@@ -44,11 +45,12 @@ pub fn table() -> Vec<Route> {
 fn routes() -> Routes {
     use Capability::{Access, Erasure, Openings, Oversee, Policy, Quarantine, Read, Retention, Unmask};
     use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
-    Routes::new()
+    web::pages(Routes::new())
         .open("POST", "/v1/batches", post(batches::receive))
         .read("/v1/events", Read, Search, get(events::list))
         .read("/v1/events/histogram", Read, Counts, get(histogram::read))
         .read("/v1/events/facets", Read, Counts, get(facets::read))
+        .read("/v1/events/live", Read, Search, get(live::read))
         .read("/v1/events/{id}", Read, Event, get(events::read))
         .act("/v1/events/{id}/unmask", Unmask, post(unmask::event))
         .read("/v1/events/{id}/proof", Read, Event, get(proof::read))

@@ -13,6 +13,7 @@ use axum::routing::MethodRouter;
 use super::reader::Reader;
 use super::{State, search};
 use crate::auth::{Capability, Read, ReadKind};
+use crate::web;
 
 /// Parameters that are handed to the search's reader, in bytes; a longer query was refused before.
 const MAX_QUERY: usize = 16 * 1024;
@@ -31,7 +32,7 @@ pub struct Route {
 }
 
 /// Routes as they are put together.
-pub(super) struct Routes {
+pub(crate) struct Routes {
     router: Router<Arc<State>>,
     table: Vec<Route>,
 }
@@ -42,7 +43,7 @@ impl Routes {
     }
 
     /// A route for anybody.
-    pub(super) fn open(
+    pub(crate) fn open(
         self,
         method: &'static str,
         path: &'static str,
@@ -52,7 +53,7 @@ impl Routes {
     }
 
     /// A route that reads; every read is recorded.
-    pub(super) fn read(
+    pub(crate) fn read(
         self,
         path: &'static str,
         needs: Capability,
@@ -63,7 +64,7 @@ impl Routes {
     }
 
     /// A route that tells readers of themselves or of the log's public part.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         self,
         path: &'static str,
         needs: Capability,
@@ -73,7 +74,7 @@ impl Routes {
     }
 
     /// A route that does something; whoever carries it out records it.
-    pub(super) fn act(
+    pub(crate) fn act(
         self,
         path: &'static str,
         needs: Capability,
@@ -122,17 +123,16 @@ async fn guarded(
     next: Next,
 ) -> Response {
     // Another method than those of the table ends at the answer for that.
-    let Some(Route { needs: Some(needs), reading, .. }) = guard.route(&request) else {
+    let Some(Route { needs: Some(needs), reading, path, .. }) = guard.route(&request) else {
         return next.run(request).await;
     };
     let (mut parts, body) = request.into_parts();
-    let reader = match Reader::from_request_parts(&mut parts, &guard.state).await {
+    let reader = Reader::from_request_parts(&mut parts, &guard.state).await;
+    let reader = match reader.and_then(|reader| reader.require(needs).map(|()| reader)) {
         Ok(reader) => reader,
-        Err(answer) => return answer.into_response(),
+        Err(answer) if path.starts_with("/v1/") => return answer.into_response(),
+        Err(answer) => return web::turned_away(&parts, answer),
     };
-    if let Err(answer) = reader.require(needs) {
-        return answer.into_response();
-    }
     let object = match reading {
         Some(_) => object(&mut parts).await,
         None => String::new(),

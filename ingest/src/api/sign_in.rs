@@ -22,6 +22,7 @@ use crate::auth::{
 use crate::clock::random;
 use crate::store::access::{self, Ground, NewSession};
 use crate::store::{self, StoreError, api_keys};
+use crate::web::SignInForm;
 
 /// The ways in, as far as they are configured.
 #[derive(Debug)]
@@ -42,6 +43,16 @@ struct Brought {
     credential: String,
     /// Where, for people of several tenants.
     tenant: Option<String>,
+    /// Where a browser goes on.
+    #[serde(default)]
+    next: String,
+}
+
+/// A browser's request, which is answered with a page.
+#[derive(Clone, Copy)]
+struct Form<'f> {
+    headers: &'f HeaderMap,
+    next: &'f str,
 }
 
 /// Somebody who has proven who they are.
@@ -71,8 +82,14 @@ impl From<StoreError> for Refusal {
 }
 
 /// The form.
-pub(super) async fn form(state: Shared) -> Response {
-    page(&state, StatusCode::OK, None)
+pub(super) async fn form(state: Shared, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    page(&state, &headers, StatusCode::OK, &asked.next, None)
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    next: String,
 }
 
 /// Signs in with an API key or a token of the application.
@@ -84,13 +101,15 @@ pub(super) async fn with_credential(state: Shared, request: Request) -> Result<R
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let headers = request.headers().clone();
     let brought = brought(&posted(&state, request).await?, is_form)?;
+    let form = is_form.then_some(Form { headers: &headers, next: &brought.next });
     let account = account(&brought.credential);
     let now = state.clock.now();
     let origins: Vec<Origin> =
         address.map(Origin::address).into_iter().chain(account.clone().map(Origin::Account)).collect();
     if let Some(seconds) = state.sign_in.attempts.wait(&origins, now) {
-        return Ok(locked_out(&state, is_form, seconds));
+        return Ok(locked_out(&state, form, seconds));
     }
     match prove(&state, &brought, now).await {
         Ok(proven) => {
@@ -102,14 +121,14 @@ pub(super) async fn with_credential(state: Shared, request: Request) -> Result<R
                 let body = json!({"tenant": proven.tenant, "who": proven.who, "csrf": token.csrf()});
                 (StatusCode::OK, body.to_string())
             };
-            Ok(signed_in(status, &token, body))
+            Ok(signed_in(status, &token, &brought.next, body))
         }
         Err(Refusal::Unavailable(answer)) => Err(answer),
         Err(refusal) => {
             let locked = state.sign_in.attempts.failed(&origins, now);
             let (reason, answer) = explained(refusal);
             note_failure(&state, account.as_deref(), reason, address, locked, now).await?;
-            Ok(refused(&state, is_form, answer))
+            Ok(refused(&state, form, answer))
         }
     }
 }
@@ -150,9 +169,10 @@ pub(super) async fn callback(
     let provider = state.sign_in.oidc.as_ref().ok_or_else(missing)?;
     let address = address(&state, &request);
     let now = state.clock.now();
+    let form = Some(Form { headers: request.headers(), next: "" });
     let origins: Vec<Origin> = address.map(Origin::address).into_iter().collect();
     if let Some(seconds) = state.sign_in.attempts.wait(&origins, now) {
-        return Ok(locked_out(&state, true, seconds));
+        return Ok(locked_out(&state, form, seconds));
     }
     let journey = journey(request.headers()).unwrap_or_default();
     let (code, word) = (back.code.unwrap_or_default(), back.state.unwrap_or_default());
@@ -162,7 +182,7 @@ pub(super) async fn callback(
         Err(error) => {
             state.sign_in.attempts.failed(&origins, now);
             tracing::warn!(%error, "a sign-in at the identity provider failed");
-            return Ok(refused(&state, true, unproven()));
+            return Ok(refused(&state, form, unproven()));
         }
     };
     let mut names = vec![named.subject];
@@ -171,14 +191,14 @@ pub(super) async fn callback(
     match granted(&state, &names, named.tenant.as_deref(), Means::Oidc, now).await {
         Ok(proven) => {
             let token = begin(&state, &proven, address, now).await?;
-            Ok(signed_in(StatusCode::SEE_OTHER, &token, String::new()))
+            Ok(signed_in(StatusCode::SEE_OTHER, &token, "", String::new()))
         }
         Err(Refusal::Unavailable(answer)) => Err(answer),
         Err(refusal) => {
             let locked = state.sign_in.attempts.failed(&origins, now);
             let (reason, answer) = explained(refusal);
             note_failure(&state, account.as_deref(), reason, address, locked, now).await?;
-            Ok(refused(&state, true, answer))
+            Ok(refused(&state, form, answer))
         }
     }
 }
@@ -341,10 +361,10 @@ fn unproven() -> Answer {
     Answer(problem.detail("the key or token is unknown, revoked, over or wrong"))
 }
 
-fn locked_out(state: &State, is_form: bool, seconds: u64) -> Response {
+fn locked_out(state: &State, form: Option<Form<'_>>, seconds: u64) -> Response {
     let problem = Problem::new(429, "locked-out", "Too many attempts failed");
     let answer = Answer(problem.detail(format_args!("try again in {seconds} seconds")));
-    let mut response = refused(state, is_form, answer);
+    let mut response = refused(state, form, answer);
     response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     response
 }
@@ -363,54 +383,42 @@ impl From<OidcError> for Answer {
     }
 }
 
-fn signed_in(status: StatusCode, token: &SessionToken, body: String) -> Response {
+fn signed_in(status: StatusCode, token: &SessionToken, next: &str, body: String) -> Response {
     let mut headers = HeaderMap::new();
     let cookie = HeaderValue::try_from(token.cookie()).expect("a cookie is ASCII");
     headers.insert(header::SET_COOKIE, cookie);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::SEE_OTHER {
-        headers.insert(header::LOCATION, HeaderValue::from_static("/"));
+        let next = HeaderValue::try_from(own(next)).expect("graphic ASCII");
+        headers.insert(header::LOCATION, next);
     } else {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     (status, headers, body).into_response()
 }
 
-fn refused(state: &State, is_form: bool, answer: Answer) -> Response {
-    if !is_form {
+fn refused(state: &State, form: Option<Form<'_>>, answer: Answer) -> Response {
+    let Some(Form { headers, next }) = form else {
         return answer.into_response();
-    }
+    };
     let status = StatusCode::from_u16(answer.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let said = match &answer.0.detail {
         Some(detail) => format!("{}: {detail}", answer.0.title),
         None => answer.0.title.to_string(),
     };
-    page(state, status, Some(&said))
+    page(state, headers, status, next, Some(&said))
 }
 
-/// The form, with what was wrong. It works without a script and without a style.
-fn page(state: &State, status: StatusCode, wrong: Option<&str>) -> Response {
-    let wrong = wrong.map(|text| format!("<p role=\"alert\">{}</p>", escaped(text))).unwrap_or_default();
-    let provider = if state.sign_in.oidc.is_some() {
-        "<p><a href=\"/sign-in/oidc\">Sign in with your organisation</a></p>"
-    } else {
-        ""
-    };
-    let what = if state.sign_in.app_tokens.is_some() { "API key or token" } else { "API key" };
-    let body = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>Sign in - Edgetrail</title>\
-         <main><h1>Sign in</h1>{wrong}{provider}<form method=\"post\" action=\"/sign-in\">\
-         <p><label>{what} <input name=\"credential\" type=\"password\" autocomplete=\"off\" required></label></p>\
-         <p><label>Tenant, if you have several <input name=\"tenant\" autocomplete=\"organization\"></label></p>\
-         <p><button>Sign in</button></p></form></main></html>"
-    );
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
-    (status, headers, body).into_response()
+/// The form, with what was wrong.
+fn page(state: &State, headers: &HeaderMap, status: StatusCode, next: &str, wrong: Option<&str>) -> Response {
+    let (has_provider, takes_tokens) = (state.sign_in.oidc.is_some(), state.sign_in.app_tokens.is_some());
+    SignInForm { has_provider, takes_tokens, next, wrong }.show(headers, status)
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// A page of ours, never an address elsewhere: browsers take `//` and `/\` for the beginning of a host.
+fn own(next: &str) -> &str {
+    let is_path = next.starts_with('/') && !next[1..].starts_with(['/', '\\']);
+    if is_path && next.bytes().all(|byte| byte.is_ascii_graphic()) { next } else { "/" }
 }
 
 /// The client's address: the peer's, or what the configured proxy says.
@@ -427,4 +435,18 @@ fn journey(headers: &HeaderMap) -> Option<String> {
     let header = headers.get(header::COOKIE)?.to_str().ok()?;
     let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(|(name, _)| *name == JOURNEY).map(|(_, value)| value.to_owned()).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own;
+
+    #[test]
+    fn signing_in_leads_to_no_other_host() {
+        assert_eq!(own("/?q=a%20b"), "/?q=a%20b");
+        for bad in ["", "https://example.com", "//example.com", "/\\example.com", "/a\nb", "/\t/example.com"]
+        {
+            assert_eq!(own(bad), "/", "{bad:?}");
+        }
+    }
 }

@@ -25,3 +25,5 @@ mod stage;
 mod streams;
 mod trust;
 mod verify_page;
+mod web;
+mod web_trail;
