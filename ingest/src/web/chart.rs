@@ -105,7 +105,6 @@ fn parts(outcome: Outcomes, most: i64) -> [Part; 3] {
     let mut y = HEIGHT;
     [("success", outcome.success), ("failure", outcome.failure), ("unknown", outcome.unknown)].map(
         |(class, count)| {
-            #[expect(clippy::cast_precision_loss, reason = "a bar has no more than a hundred steps")]
             let share = count as f64 / most.max(1) as f64;
             let height = if count == 0 { 0.0 } else { (share * HEIGHT).max(LEAST) };
             y -= height;

@@ -184,17 +184,18 @@ pub(super) async fn actor(visitor: Visitor, Path(id): Path<String>) -> Result<Re
 
 fn list(actor: &Actor, q: &str, title: &'static str, kind: &str) -> Option<List> {
     let seen = actor.seen.get(kind).filter(|seen| !seen.is_empty())?;
+    let narrowed = |term: Option<String>| term.map(|term| url::search(&format!("{q} {term}")));
     let found = |text: &str| match kind {
-        "ip" => Some(format!("ip:{text}")),
-        "session" => term::text(TextField::Session, text),
-        "country" => term::text(TextField::Country, text),
-        "action" => term::text(TextField::Action, text),
+        "ip" => narrowed(Some(format!("ip:{text}"))),
+        "session" => narrowed(term::text(TextField::Session, text)),
+        "country" => narrowed(term::text(TextField::Country, text)),
+        "action" => narrowed(term::text(TextField::Action, text)),
+        "entity" => text.split_once('/').map(|(kind, id)| url::under(&["entities", kind, id])),
         _ => None,
     };
     let values = seen.iter().filter_map(|seen| {
         let text = seen.value.clone()?;
-        let url = found(&text).map(|term| url::search(&format!("{q} {term}")));
-        Some(Listed { url, events: seen.events, last_seen: seen.last_seen.clone(), text })
+        Some(Listed { url: found(&text), events: seen.events, last_seen: seen.last_seen.clone(), text })
     });
     Some(List { title, values: values.collect() })
 }

@@ -145,15 +145,26 @@ impl Event {
     }
 
     fn deed(&self) -> Deed {
-        deed(&self.action, self.outcome, self.entity.as_ref().map(|entity| entity.kind.as_str()))
+        let mut deed =
+            deed(&self.action, self.outcome, self.entity.as_ref().map(|entity| entity.kind.as_str()));
+        if self.is_about_its_actor() {
+            deed.to_entity.clear();
+        }
+        deed
+    }
+
+    /// Whether somebody acted on themselves, so that a sentence need not name them twice.
+    fn is_about_its_actor(&self) -> bool {
+        let entity = self.entity.as_ref().and_then(|entity| entity.id.as_ref());
+        entity.is_some() && entity == self.actor.as_ref().map(|actor| &actor.id)
     }
 
     /// The entity's name and page.
     fn what(&self) -> Option<(String, Option<String>)> {
-        let entity = self.entity.as_ref()?;
+        let entity = self.entity.as_ref().filter(|_| !self.is_about_its_actor())?;
         let id = entity.id.as_deref();
-        let name = entity.name.as_deref().or(id)?;
-        Some((name.to_owned(), id.map(|id| url::under(&["entities", &entity.kind, id]))))
+        let name = entity.name.clone().or_else(|| id.map(shortened))?;
+        Some((name, id.map(|id| url::under(&["entities", &entity.kind, id]))))
     }
 
     fn changes(&self) -> Vec<Change> {
@@ -167,6 +178,14 @@ impl Event {
     /// Its page.
     pub(super) fn url(&self) -> String {
         url::under(&["events", &self.id])
+    }
+}
+
+/// An id in a sentence: the beginning of a UUID tells it from its neighbours.
+fn shortened(id: &str) -> String {
+    match id.parse::<uuid::Uuid>() {
+        Ok(_) => id.chars().take(8).chain(['…']).collect(),
+        Err(_) => id.to_owned(),
     }
 }
 

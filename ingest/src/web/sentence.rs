@@ -19,10 +19,10 @@ pub(super) fn deed(action: &str, outcome: Outcome, entity_type: Option<&str>) ->
     let kind = entity_type.map(|kind| kind.replace(['_', '-'], " "));
     let (past, infinitive, object) = parts(action);
     let (object, to_entity) = match kind {
-        Some(kind) if object == kind => (object, String::new()),
+        Some(kind) if object == kind || object.ends_with(&format!(" {kind}")) => (object, String::new()),
         Some(kind) => match object.strip_prefix(&format!("{kind} ")) {
             Some(rest) => (rest.to_owned(), format!("of {kind}")),
-            None => (object, format!("({kind})")),
+            None => (object, format!("on {kind}")),
         },
         None => (object, String::new()),
     };
@@ -106,8 +106,8 @@ mod tests {
         for (action, kind, expected) in [
             ("AGENT_CREATED", Some("agent"), "created agent"),
             ("AGENT_STATUS_CHANGED", Some("agent"), "changed status of agent"),
-            ("USER_LOGIN", Some("user"), "signed in (user)"),
-            ("CRM_CONTACT_DELETED", Some("contact"), "deleted crm contact (contact)"),
+            ("USER_LOGIN", Some("user"), "signed in on user"),
+            ("CRM_CONTACT_DELETED", Some("contact"), "deleted crm contact"),
             ("SYSTEM_JOB_RUN", None, "ran system job"),
             ("ADMIN_ACTION", None, "did admin action"),
             ("X", None, "did x"),

@@ -33,7 +33,7 @@ async function tabIn(options) {
   tab.setDefaultTimeout(20000);
   tab.on("request", (request) => request.url().startsWith(base) || foreign.add(request.url()));
   tab.on("pageerror", (error) => problems.push(`script: ${error.message}`));
-  tab.on("console", (message) => message.type() === "error" && !/status of 40[139]/.test(message.text()) && problems.push(`console: ${message.text()}`));
+  tab.on("console", (message) => message.type() === "error" && !/status of 40[1349]/.test(message.text()) && problems.push(`console: ${message.text()}`));
   await tab.goto(`${base}/sign-in`);
   await tab.getByLabel("API key").fill(key);
   await tab.getByRole("button", { name: "Sign in" }).click();
@@ -67,9 +67,9 @@ try {
   });
   await step("facets and chips", async () => {
     await go(tab, "/");
-    await tab.locator(".facets a.value", { hasText: "AGENT_UPDATED" }).click();
+    await tab.locator(".facets a.value", { hasText: "failure" }).click();
     await tab.locator(".chips li").waitFor();
-    expect((await tab.locator("#q").inputValue()) === "action:AGENT_UPDATED", `a facet adds its term: ${await tab.locator("#q").inputValue()}`);
+    expect((await tab.locator("#q").inputValue()) === "outcome:failure", `a facet adds its term: ${await tab.locator("#q").inputValue()}`);
     await look(tab, "narrowed");
     await tab.getByRole("link", { name: /^Remove/ }).click();
     await tab.waitForURL(`${base}/`);
