@@ -2,12 +2,14 @@
 
 mod actors;
 mod batches;
+mod compliance;
 mod coverage;
 mod cursor;
 mod echoes;
 mod entities;
 mod erasures;
 mod events;
+mod exports;
 mod facets;
 mod health;
 mod histogram;
@@ -40,6 +42,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::Clock;
 use crate::config::{Http, Log};
+use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
 use crate::policy::Policies;
@@ -63,6 +66,8 @@ pub struct State {
     pub privacy: Arc<Privacy>,
     /// What goes when.
     pub retention: Retention,
+    /// What searches find, as files.
+    pub exports: Arc<Exports>,
     /// What readers go on with.
     pub cursors: Cursors,
     /// For its health.

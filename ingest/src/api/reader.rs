@@ -20,6 +20,13 @@ pub(super) struct Reader {
     role: Role,
 }
 
+impl Reader {
+    /// Whether the key is an admin's.
+    pub(super) fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+}
+
 /// A reader with the admin role.
 #[derive(Debug, Clone)]
 pub(super) struct Admin(pub(super) Reader);

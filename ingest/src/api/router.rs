@@ -14,9 +14,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::{
-    Answer, Shared, State, actors, batches, coverage, echoes, entities, erasures, events, facets, health,
-    histogram, holds, inbox, integrity, intents, log, openings, policy, proof, quarantine, reconciliation,
-    retention, streams, subjects, writes,
+    Answer, Shared, State, actors, batches, compliance, coverage, echoes, entities, erasures, events,
+    exports, facets, health, histogram, holds, inbox, integrity, intents, log, openings, policy, proof,
+    quarantine, reconciliation, retention, streams, subjects, writes,
 };
 
 /// The routes over a state.
@@ -26,14 +26,20 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/events/histogram", get(histogram::read))
         .route("/v1/events/facets", get(facets::read))
+        .route("/v1/events/export", get(exports::stream))
         .route("/v1/events/{id}", get(events::read))
         .route("/v1/events/{id}/proof", get(proof::read))
+        .route("/v1/exports", get(exports::list).post(exports::ask))
+        .route("/v1/exports/{id}", get(exports::read))
+        .route("/v1/exports/{id}/manifest", get(exports::manifest))
+        .route("/v1/exports/{id}/download", get(exports::download))
         .route("/v1/entities/{type}/{id}/timeline", get(entities::timeline))
         .route("/v1/actors/{id}", get(actors::read))
         .route("/v1/openings", get(openings::lines))
         .route("/v1/absences", get(openings::lists))
         .route("/v1/absences/{record}", get(openings::list))
         .route("/v1/coverage", get(coverage::read))
+        .route("/v1/compliance/{framework}", get(compliance::read))
         .route("/v1/inbox", get(inbox::list))
         .route("/v1/inbox/draft", post(inbox::draft))
         .route("/v1/inbox/accept", post(inbox::accept))

@@ -2,11 +2,13 @@
 
 mod accounting;
 mod archive;
+mod cli_reading;
 mod configuration;
 mod continuous;
 mod coverage;
 mod crash;
 mod erasure;
+mod exports;
 mod holds;
 mod inbox;
 mod independent;
