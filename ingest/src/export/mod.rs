@@ -43,6 +43,8 @@ const AHEAD: usize = 2;
 const AT_ONCE: usize = 4;
 /// How often an export says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+/// A reader who takes nothing for so long has gone.
+const STALLED_AFTER: Duration = Duration::from_secs(45);
 /// An export that has not told for so long is nobody's.
 pub const STALE_AFTER: TimeDelta = TimeDelta::seconds(60);
 /// How long the file of a job is kept.
@@ -183,7 +185,11 @@ impl Sink for Reader {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.0.send(Ok(Piece::Bytes(bytes.into()))).await.map_err(|_| ExportError::Gone)
+        let sent = self.0.send(Ok(Piece::Bytes(bytes.into())));
+        match tokio::time::timeout(STALLED_AFTER, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ExportError::Gone),
+        }
     }
 
     /// The last piece says it, once it is on record.
@@ -230,7 +236,7 @@ impl Exports {
                 }
             };
             // Whoever reads may be gone.
-            let _ = out.send(end).await;
+            let _ = tokio::time::timeout(STALLED_AFTER, out.send(end)).await;
         });
         Ok((id, pieces))
     }
@@ -271,8 +277,8 @@ impl Exports {
         let event = order.event("EXPORT_COMPLETED", id, now);
         let event = OwnEvent { details: Some(details), outcome, ..event };
         let ended = Progress { ended: true, ..told.progress(state, sha256, now.to_utc()) };
-        exports::progress(&self.store, order.tenant.as_str(), id, ended).await?;
         self.recorder.record(vec![event]).await?;
+        exports::progress(&self.store, order.tenant.as_str(), id, ended).await?;
         made
     }
 

@@ -13,7 +13,7 @@ use shared::event::{Action, Actor, ClaimedUser, Event, EventId, JsonText, Outcom
 use sqlx::postgres::PgPool;
 
 use crate::subjects::check;
-use crate::support::{Response, Server, eventually, new_key, sample};
+use crate::support::{Producer, Response, Server, eventually, new_key, sample};
 
 /// A body of unknown length as HTTP/1.1 carries it: what it holds, its trailers, and whether it came to its end.
 fn unchunked(body: &[u8]) -> (Vec<u8>, String, bool) {
@@ -48,7 +48,10 @@ fn id_of(response: &Response) -> String {
 }
 
 async fn send(server: &Server, events: &[Event]) {
-    let mut producer = server.producer().await;
+    send_with(server, &mut server.producer().await, events).await;
+}
+
+async fn send_with(server: &Server, producer: &mut Producer, events: &[Event]) {
     for some in events.chunks(50) {
         let reply = server.send(&producer.seal(some)).await;
         assert_eq!(reply["stored"], json!(some.len()), "{reply}");
@@ -179,10 +182,11 @@ async fn an_export_that_breaks_off_is_no_whole_one_for_anybody() {
 async fn what_arrives_later_is_not_in_the_snapshot() {
     use ingest::store::search::{Scope, Sweep};
     let server = Server::start().await;
-    send(&server, &(0..10).map(sample).collect::<Vec<_>>()).await;
+    let mut producer = server.producer().await;
+    send_with(&server, &mut producer, &(0..10).map(sample).collect::<Vec<_>>()).await;
     let until = chrono::Utc::now();
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    send(&server, &(10..20).map(sample).collect::<Vec<_>>()).await;
+    send_with(&server, &mut producer, &(10..20).map(sample).collect::<Vec<_>>()).await;
     let found = async |until: chrono::DateTime<chrono::Utc>| {
         let scope = Scope {
             tenant: "demo".to_owned(),
@@ -231,6 +235,28 @@ async fn an_export_of_what_is_not_understood_is_refused() {
         server.post_as_admin("/v1/exports", "[]").await.problem(400);
     }
     assert!(server.all("&action=EXPORT_CREATED").await.is_empty(), "nothing was exported");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tables_open_in_another_reader() {
+    let Some(python) = crate::worm::python() else { return };
+    let server = Server::start().await;
+    send(&server, &(0..30).map(sample).collect::<Vec<_>>()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut paths = Vec::new();
+    for format in ["parquet", "csv"] {
+        let path = dir.path().join(format!("events.{format}"));
+        let body = whole(&server.get(&format!("/v1/events/export?q=entity:agent&format={format}")).await);
+        std::fs::write(&path, body).expect("written");
+        paths.push(path);
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/independent/exported.py");
+    let ran = std::process::Command::new(python).arg(script).args(&paths).output().expect("it runs");
+    let said = String::from_utf8(ran.stdout).expect("text");
+    let year = chrono::Utc::now().format("%Y");
+    let expected = format!("30\n15\n30\n15\nTrue\n{year}\n");
+    assert_eq!(said, expected, "{}", String::from_utf8_lossy(&ran.stderr));
     server.stop().await;
 }
 
@@ -357,6 +383,11 @@ async fn every_class_keeps_to_the_schema_of_ocsf() {
     let schema: Value = serde_json::from_str(fixture).expect("JSON");
     for event in &exported {
         let class = event["class_uid"].to_string();
+        assert_eq!(event["category_uid"].to_string(), class[..1], "{event}");
+        assert_eq!(
+            event["type_uid"].to_string(),
+            format!("{class}{:02}", event["activity_id"].as_u64().expect("a number"))
+        );
         conforms(&schema, &schema["classes"][&class], event, &class);
     }
     let classes: BTreeSet<u64> = exported.iter().filter_map(|event| event["class_uid"].as_u64()).collect();

@@ -3,6 +3,7 @@
 mod accounting;
 mod archive;
 mod cli_reading;
+mod compliance;
 mod configuration;
 mod continuous;
 mod coverage;
