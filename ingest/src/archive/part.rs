@@ -167,7 +167,7 @@ fn rows(bytes: Vec<u8>) -> Result<Vec<Row>, PartError> {
         let (received, filed, batches) = (longs("received_at")?, longs("filed_at")?, longs("batch_id")?);
         let positions = of.required::<Int32Type>("position")?;
         let pseudonyms = of.column::<ByteArrayType>("pseudonym")?;
-        for n in 0..leaves.len() {
+        for (n, leaf) in leaves.iter().enumerate() {
             let text =
                 |column: &[ByteArray]| Some(std::str::from_utf8(column.get(n)?.data()).ok()?.to_owned());
             let time = |column: &[i64]| DateTime::from_timestamp_micros(*column.get(n)?);
@@ -179,7 +179,7 @@ fn rows(bytes: Vec<u8>) -> Result<Vec<Row>, PartError> {
             };
             rows.push(Row {
                 log: text(&logs).and_then(|log| log.parse().ok()).ok_or(PartError::Column("log_id"))?,
-                leaf: u64::try_from(leaves[n]).map_err(|_| PartError::Column("leaf"))?,
+                leaf: u64::try_from(*leaf).map_err(|_| PartError::Column("leaf"))?,
                 id: text(&ids).and_then(|id| id.parse().ok()).ok_or(PartError::Column("id"))?,
                 received_at: time(&received).ok_or(PartError::Column("received_at"))?,
                 filed_at: time(&filed).ok_or(PartError::Column("filed_at"))?,
@@ -283,7 +283,7 @@ mod tests {
             filed_at: occurred_at.to_utc(),
             batch_id: 3,
             position: 9,
-            pseudonym: (n % 2 == 0).then(|| format!("anon-{n}")),
+            pseudonym: n.is_multiple_of(2).then(|| format!("anon-{n}")),
             opening: event.to_opening(Seed([u8::try_from(n % 251).expect("small"); 32])).encode(),
         }
     }

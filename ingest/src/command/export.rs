@@ -111,13 +111,13 @@ impl Write for Hashed {
 /// The SHA-256 of what is under a compression.
 enum Hashing {
     Plain(Hashed),
-    Packed(GzDecoder<Hashed>),
+    Packed(Box<GzDecoder<Hashed>>),
 }
 
 impl Hashing {
     fn new(gzip: bool) -> Self {
         let hashed = Hashed(Sha256::new());
-        if gzip { Self::Packed(GzDecoder::new(hashed)) } else { Self::Plain(hashed) }
+        if gzip { Self::Packed(Box::new(GzDecoder::new(hashed))) } else { Self::Plain(hashed) }
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -18,7 +18,7 @@ pub(super) fn plain(text: &str) -> String {
 /// Rows under their heads, in columns.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let cells = |row: &[String]| row.iter().map(|cell| shortened(&plain(cell))).collect::<Vec<_>>();
-    let mut lines = vec![heads.iter().map(|head| head.to_string()).collect::<Vec<_>>()];
+    let mut lines = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| cells(row)));
     let width = |at: usize| {
         lines.iter().map(|line| line.get(at).map_or(0, |it| it.chars().count())).max().unwrap_or(0)

@@ -142,7 +142,7 @@ pub async fn progress(store: &Store, tenant: &str, id: Uuid, now: Progress<'_>) 
         now.state,
         now.rows,
         now.bytes,
-        now.sha256.map(|hash| hash.as_slice()),
+        now.sha256.map(<[u8; 32]>::as_slice),
         now.at,
         now.ended
     )
