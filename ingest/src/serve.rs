@@ -18,6 +18,7 @@ use crate::auth::{ApiKey, Attempts, Provider, Reads, Signers, Verifier, reads};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
+use crate::export::Exports;
 use crate::integrity::Watch;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::keyring::Keyring;
@@ -238,6 +239,12 @@ impl Backend {
             &config.privacy,
             archive.clone(),
         )?);
+        let exports = Arc::new(Exports::new(
+            store.clone(),
+            recorder.clone(),
+            clock.clone(),
+            config.log.key_file.with_file_name("exports"),
+        ));
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
         let retention = Retention::new(store.clone(), recorder.clone(), clock.clone()).archiving(archive);
@@ -256,6 +263,7 @@ impl Backend {
             policies,
             privacy,
             retention,
+            exports,
             cursors,
             reads,
             access: config.access,
@@ -346,6 +354,8 @@ impl Backend {
             self.state.clock.clone(),
             access_stopped,
         ));
+        let (stop_exports, exports_stopped) = watch::channel(false);
+        let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
@@ -384,6 +394,11 @@ impl Backend {
             privacy.abort();
         }
         let _ = stop_retention.send(true);
+        // A job under way waits in the queue again.
+        let _ = stop_exports.send(true);
+        if tokio::time::timeout(REMOVAL_STOPS_WITHIN, &mut exports).await.is_err() {
+            exports.abort();
+        }
         let _ = policies.await;
         accounts.abort();
         let _ = inference.await;

@@ -4,12 +4,14 @@ mod access;
 mod actors;
 pub(crate) mod answers;
 mod batches;
+mod compliance;
 mod coverage;
 mod cursor;
 mod echoes;
 mod entities;
 mod erasures;
 mod events;
+mod exports;
 mod facets;
 mod headers;
 mod health;
@@ -56,6 +58,7 @@ use tokio::sync::watch;
 use crate::auth::Reads;
 use crate::clock::Clock;
 use crate::config::{Access, Http, Log};
+use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
 use crate::policy::Policies;
@@ -79,6 +82,8 @@ pub struct State {
     pub privacy: Arc<Privacy>,
     /// What goes when.
     pub retention: Retention,
+    /// What searches find, as files.
+    pub exports: Arc<Exports>,
     /// What readers go on with.
     pub cursors: Cursors,
     /// What was read and has no event yet.

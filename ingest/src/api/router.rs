@@ -15,9 +15,10 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 
 use super::routes::{Route, Routes};
 use super::{
-    Answer, Shared, State, access, actors, batches, coverage, echoes, entities, erasures, events, facets,
-    headers, health, histogram, holds, inbox, integrity, intents, live, log, openings, policy, proof,
-    quarantine, reconciliation, retention, session, sign_in, streams, subjects, unmask, writes,
+    Answer, Shared, State, access, actors, batches, compliance, coverage, echoes, entities, erasures, events,
+    exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, openings,
+    policy, proof, quarantine, reconciliation, retention, session, sign_in, streams, subjects, unmask,
+    writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -43,7 +44,9 @@ pub fn table() -> Vec<Route> {
 }
 
 fn routes() -> Routes {
-    use Capability::{Access, Erasure, Openings, Oversee, Policy, Quarantine, Read, Retention, Unmask};
+    use Capability::{
+        Access, Erasure, Export, Openings, Oversee, Policy, Quarantine, Read, Retention, Unmask,
+    };
     use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
     web::pages(Routes::new())
         .open("POST", "/v1/batches", post(batches::receive))
@@ -51,6 +54,13 @@ fn routes() -> Routes {
         .read("/v1/events/histogram", Read, Counts, get(histogram::read))
         .read("/v1/events/facets", Read, Counts, get(facets::read))
         .read("/v1/events/live", Read, Search, get(live::read))
+        .read("/v1/events/export", Export, ReadKind::Export, get(exports::stream))
+        .read("/v1/exports", Export, Records, get(exports::list))
+        .act("/v1/exports", Export, post(exports::ask))
+        .read("/v1/exports/{id}", Export, Records, get(exports::read))
+        .read("/v1/exports/{id}/manifest", Export, Records, get(exports::manifest))
+        .read("/v1/exports/{id}/download", Export, ReadKind::Export, get(exports::download))
+        .read("/v1/compliance/{framework}", Read, Records, get(compliance::read))
         .read("/v1/events/{id}", Read, Event, get(events::read))
         .act("/v1/events/{id}/unmask", Unmask, post(unmask::event))
         .read("/v1/events/{id}/proof", Read, Event, get(proof::read))

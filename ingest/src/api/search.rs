@@ -91,6 +91,11 @@ impl Search {
         Some(minted.min()?.clamp(oldest, now.to_utc().max(oldest)) - ID_SLACK)
     }
 
+    /// What of `q` was not understood.
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
     /// The search as it was understood.
     pub(super) fn view(&self) -> Value {
         json!({"text": self.query.to_string(), "diagnostics": self.diagnostics})

@@ -246,7 +246,7 @@ impl Folder {
     }
 
     fn path(&self, path: &str) -> Path {
-        path.split('/').fold(self.root.clone(), |at, step| at.join(step))
+        path.split('/').fold(self.root.clone(), Path::join)
     }
 }
 

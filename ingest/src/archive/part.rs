@@ -15,12 +15,13 @@ use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Typ
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::parser::parse_message_type;
+use parquet::file::writer::SerializedFileWriter;
 use shared::bundle::LogId;
-use shared::event::{ComplianceFlag, Event};
+use shared::event::Event;
 use shared::leaf::StoredOpening;
 use uuid::Uuid;
+
+use crate::table::{self, Cell, Column, Filed, Kind, event_columns, optional, required};
 
 /// Events of one part at most.
 pub const MAX_ROWS: usize = 50_000;
@@ -28,40 +29,6 @@ pub const MAX_ROWS: usize = 50_000;
 pub const FULL: usize = 32 << 20;
 /// The largest part that is read: openings, and the columns that say the same once more.
 pub const MAX_PART_LEN: u64 = 256 << 20;
-
-const SCHEMA: &str = "message event {
-    required binary log_id (utf8);
-    required int64 leaf;
-    required binary id (utf8);
-    required int64 occurred_at (timestamp_millis);
-    required int64 received_at (timestamp_micros);
-    required int64 filed_at (timestamp_micros);
-    required binary class (utf8);
-    required binary severity (utf8);
-    required binary outcome (utf8);
-    required binary trust (utf8);
-    required binary action (utf8);
-    optional binary actor_id (utf8);
-    optional binary actor_email (utf8);
-    optional binary claimed_user (utf8);
-    optional binary entity_type (utf8);
-    optional binary entity_id (utf8);
-    optional binary entity_name (utf8);
-    required binary host (utf8);
-    required binary method (utf8);
-    required binary route (utf8);
-    required binary rule (utf8);
-    optional int32 status;
-    optional binary reason (utf8);
-    optional int64 duration_ms;
-    optional binary changes (utf8);
-    optional binary details (utf8);
-    required binary compliance (utf8);
-    required int64 batch_id;
-    required int32 position;
-    optional binary pseudonym (utf8);
-    required binary opening;
-}";
 
 /// Why a part could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -109,19 +76,44 @@ pub struct Row {
     pub opening: Vec<u8>,
 }
 
-/// The value of an event in a column.
-enum Cell {
-    Text(String),
-    Bytes(Vec<u8>),
-    Long(i64),
-    Int(i32),
-    Nothing,
+/// A row with what its opening says.
+struct Opened<'a> {
+    row: &'a Row,
+    event: Event,
 }
 
-impl Cell {
-    fn text(text: Option<&str>) -> Self {
-        text.map_or(Self::Nothing, |text| Self::Text(text.to_owned()))
+impl Filed for Opened<'_> {
+    fn event(&self) -> &Event {
+        &self.event
     }
+
+    fn received_at(&self) -> DateTime<Utc> {
+        self.row.received_at
+    }
+
+    fn filed_at(&self) -> DateTime<Utc> {
+        self.row.filed_at
+    }
+
+    fn pseudonym(&self) -> Option<&str> {
+        self.row.pseudonym.as_deref()
+    }
+}
+
+/// The columns of a part: the place, the event, the bytes.
+fn columns<'a>() -> Vec<Column<Opened<'a>>> {
+    let mut columns = vec![
+        required("log_id", Kind::Text, |it: &Opened<'_>| Cell::Text(it.row.log.to_string())),
+        required("leaf", Kind::Long, |it: &Opened<'_>| Cell::Long(it.row.leaf.cast_signed())),
+    ];
+    columns.extend(event_columns());
+    columns.extend([
+        required("batch_id", Kind::Long, |it: &Opened<'_>| Cell::Long(it.row.batch_id)),
+        required("position", Kind::Int, |it: &Opened<'_>| Cell::Int(i32::from(it.row.position))),
+        optional("pseudonym", Kind::Text, |it: &Opened<'_>| Cell::text(it.row.pseudonym.as_deref())),
+        required("opening", Kind::Bytes, |it: &Opened<'_>| Cell::Bytes(it.row.opening.clone())),
+    ]);
+    columns
 }
 
 /// The file of these events, in their order.
@@ -129,16 +121,12 @@ impl Cell {
 /// # Errors
 /// [`PartError::Opening`] if one is no event.
 pub fn write(rows: &[Row]) -> Result<Vec<u8>, PartError> {
-    let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
-    let schema = Arc::new(parse_message_type(SCHEMA)?);
+    let opened = rows.iter().map(|row| Ok(Opened { row, event: event(row)? }));
+    let opened = opened.collect::<Result<Vec<_>, PartError>>()?;
+    let columns = columns();
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&schema), Arc::new(properties))?;
-    let mut group = writer.next_row_group()?;
-    for column in schema.get_fields() {
-        let cells = rows.iter().zip(&events).map(|(row, event)| cell(column.name(), row, event));
-        column_of(&mut group, column.get_physical_type(), column.is_optional(), cells.collect())?;
-    }
-    group.close()?;
+    let mut writer = SerializedFileWriter::new(Vec::new(), table::schema(&columns)?, Arc::new(properties))?;
+    table::write_group(&mut writer, &columns, &opened)?;
     Ok(writer.into_inner()?)
 }
 
@@ -146,84 +134,6 @@ fn event(row: &Row) -> Result<Event, PartError> {
     let stored =
         StoredOpening::decode(&row.opening).map_err(|error| PartError::Opening(error.to_string()))?;
     Event::from_fields(&stored.fields()).map_err(|error| PartError::Opening(error.to_string()))
-}
-
-fn cell(column: &str, row: &Row, event: &Event) -> Cell {
-    let (actor, entity, request) = (event.actor.as_ref(), event.entity.as_ref(), &event.request);
-    let text = |text: &str| Cell::Text(text.to_owned());
-    match column {
-        "log_id" => Cell::Text(row.log.to_string()),
-        "leaf" => Cell::Long(row.leaf.cast_signed()),
-        "id" => Cell::Text(row.id.to_string()),
-        "occurred_at" => Cell::Long(event.occurred_at.to_utc().timestamp_millis()),
-        "received_at" => Cell::Long(row.received_at.timestamp_micros()),
-        "filed_at" => Cell::Long(row.filed_at.timestamp_micros()),
-        "class" => text(event.class.word()),
-        "severity" => text(event.severity.word()),
-        "outcome" => text(event.outcome.word()),
-        "trust" => text(event.trust.word()),
-        "action" => text(event.action.as_str()),
-        "actor_id" => Cell::text(row.pseudonym.as_deref().or(actor.map(|actor| actor.id.as_str()))),
-        "actor_email" => Cell::text(actor.and_then(|actor| actor.email.as_deref())),
-        "claimed_user" => Cell::text(event.claimed_user.as_ref().map(|user| user.id.as_str())),
-        "entity_type" => Cell::text(entity.map(|entity| entity.kind.as_str())),
-        "entity_id" => Cell::text(entity.and_then(|entity| entity.id.as_deref())),
-        "entity_name" => Cell::text(entity.and_then(|entity| entity.name.as_deref())),
-        "host" => text(&request.host),
-        "method" => text(&request.method),
-        "route" => text(&request.route),
-        "rule" => text(&request.rule),
-        "status" => request.status.map_or(Cell::Nothing, |status| Cell::Int(i32::from(status))),
-        "reason" => Cell::text(event.reason.as_deref()),
-        "duration_ms" => event.duration_ms.map_or(Cell::Nothing, |took| Cell::Long(i64::from(took))),
-        "changes" => Cell::text(event.changes.as_ref().map(|changes| changes.fields.as_str())),
-        "details" => Cell::text(event.details.as_ref().map(shared::event::JsonText::as_str)),
-        "compliance" => {
-            Cell::Text(event.compliance.iter().map(ComplianceFlag::as_str).collect::<Vec<_>>().join(","))
-        }
-        "batch_id" => Cell::Long(row.batch_id),
-        "position" => Cell::Int(i32::from(row.position)),
-        "pseudonym" => Cell::text(row.pseudonym.as_deref()),
-        "opening" => Cell::Bytes(row.opening.clone()),
-        _ => Cell::Nothing,
-    }
-}
-
-fn column_of(
-    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    physical: parquet::basic::Type,
-    optional: bool,
-    cells: Vec<Cell>,
-) -> Result<(), PartError> {
-    let levels: Vec<i16> = cells.iter().map(|cell| i16::from(!matches!(cell, Cell::Nothing))).collect();
-    let levels = optional.then_some(levels.as_slice());
-    let mut column = group.next_column()?.ok_or(PartError::Column("beyond the last"))?;
-    match physical {
-        parquet::basic::Type::INT64 => {
-            let values: Vec<i64> = cells
-                .into_iter()
-                .filter_map(|cell| if let Cell::Long(it) = cell { Some(it) } else { None })
-                .collect();
-            column.typed::<Int64Type>().write_batch(&values, levels, None)?;
-        }
-        parquet::basic::Type::INT32 => {
-            let values: Vec<i32> = cells
-                .into_iter()
-                .filter_map(|cell| if let Cell::Int(it) = cell { Some(it) } else { None })
-                .collect();
-            column.typed::<Int32Type>().write_batch(&values, levels, None)?;
-        }
-        _ => {
-            let bytes = |cell| match cell {
-                Cell::Text(text) => Some(ByteArray::from(text.into_bytes())),
-                Cell::Bytes(bytes) => Some(ByteArray::from(bytes)),
-                _ => None,
-            };
-            let values: Vec<ByteArray> = cells.into_iter().filter_map(bytes).collect();
-            column.typed::<ByteArrayType>().write_batch(&values, levels, None)?;
-        }
-    }
-    Ok(column.close()?)
 }
 
 /// The events of a file, in their order. Whoever made it is not believed.
@@ -257,7 +167,7 @@ fn rows(bytes: Vec<u8>) -> Result<Vec<Row>, PartError> {
         let (received, filed, batches) = (longs("received_at")?, longs("filed_at")?, longs("batch_id")?);
         let positions = of.required::<Int32Type>("position")?;
         let pseudonyms = of.column::<ByteArrayType>("pseudonym")?;
-        for n in 0..leaves.len() {
+        for (n, leaf) in leaves.iter().enumerate() {
             let text =
                 |column: &[ByteArray]| Some(std::str::from_utf8(column.get(n)?.data()).ok()?.to_owned());
             let time = |column: &[i64]| DateTime::from_timestamp_micros(*column.get(n)?);
@@ -269,7 +179,7 @@ fn rows(bytes: Vec<u8>) -> Result<Vec<Row>, PartError> {
             };
             rows.push(Row {
                 log: text(&logs).and_then(|log| log.parse().ok()).ok_or(PartError::Column("log_id"))?,
-                leaf: u64::try_from(leaves[n]).map_err(|_| PartError::Column("leaf"))?,
+                leaf: u64::try_from(*leaf).map_err(|_| PartError::Column("leaf"))?,
                 id: text(&ids).and_then(|id| id.parse().ok()).ok_or(PartError::Column("id"))?,
                 received_at: time(&received).ok_or(PartError::Column("received_at"))?,
                 filed_at: time(&filed).ok_or(PartError::Column("filed_at"))?,
@@ -373,7 +283,7 @@ mod tests {
             filed_at: occurred_at.to_utc(),
             batch_id: 3,
             position: 9,
-            pseudonym: (n % 2 == 0).then(|| format!("anon-{n}")),
+            pseudonym: n.is_multiple_of(2).then(|| format!("anon-{n}")),
             opening: event.to_opening(Seed([u8::try_from(n % 251).expect("small"); 32])).encode(),
         }
     }

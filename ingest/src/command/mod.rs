@@ -1,9 +1,17 @@
 //! What an operator types.
 
+mod completions;
+mod connection;
+mod coverage;
+mod export;
 mod keys;
 mod log;
 mod policy;
 mod retention;
+mod search;
+mod shown;
+mod tail;
+mod timeline;
 mod verify;
 
 use std::io::Write as _;
@@ -65,6 +73,18 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Writes the logs of a backend down as a bundle, to be verified elsewhere.
     Bundle(verify::BundleArguments),
+    /// Prints what a query finds, newest first.
+    Search(search::SearchArguments),
+    /// Prints events as they are filed, until it is stopped.
+    Tail(tail::TailArguments),
+    /// Writes everything that a query finds into a file, and its manifest beside it.
+    Export(export::ExportArguments),
+    /// Prints what happened to one entity, and what is known of it.
+    Timeline(timeline::TimelineArguments),
+    /// Prints how much of the traffic rules cover.
+    Coverage(coverage::CoverageArguments),
+    /// Prints what a shell needs to complete these commands.
+    Completions(completions::CompletionsArguments),
     /// Packs of rules, on traffic that was recorded.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -178,6 +198,9 @@ pub enum CommandError {
     /// Evidence that cannot be read or written.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// The backend that was asked.
+    #[error("the backend: {0}")]
+    Backend(String),
     /// A bundle was written, and something is missing in it.
     #[error("{0}")]
     Incomplete(String),
@@ -233,6 +256,12 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Retention(command) => retention::run(config()?, command).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Bundle(arguments) => verify::bundle(arguments).await,
+        Command::Search(arguments) => search::run(arguments).await,
+        Command::Tail(arguments) => tail::run(arguments).await,
+        Command::Export(arguments) => export::run(arguments).await,
+        Command::Timeline(arguments) => timeline::run(arguments).await,
+        Command::Coverage(arguments) => coverage::run(arguments).await,
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Policy(command) => policy::run(command),
     }
 }

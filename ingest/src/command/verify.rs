@@ -1,11 +1,10 @@
 //! `edgetrail verify` and `edgetrail bundle`: does a log say what it said, for anybody, with or without a network.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 use serde_json::json;
 use shared::bundle::{Kind, LogId, LogItem, MAX_CHECKPOINT_LEN, MAX_PROOF_LEN, Manifest, OpeningLine};
@@ -15,6 +14,7 @@ use shared::verify::{Check, Finding, KnownHead, Report, Source, Trust, Verdict, 
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::connection::Access;
 use super::{CommandError, print};
 use crate::clock::Clock;
 use crate::evidence::{Evidence, EvidenceError, Remote, Stored, Writer, copy};
@@ -58,36 +58,6 @@ pub(super) struct BundleArguments {
     logs: Vec<LogId>,
     #[command(flatten)]
     access: Access,
-}
-
-#[derive(Debug, Args)]
-struct Access {
-    /// A file with an API key; an admin's gives the openings as well. Else EDGETRAIL_API_KEY.
-    #[arg(long, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
-    /// No progress bar.
-    #[arg(long)]
-    quiet: bool,
-}
-
-impl Access {
-    fn key(&self) -> Result<Option<String>, CommandError> {
-        match &self.api_key_file {
-            Some(path) => Ok(Some(read_text(path)?.trim().to_owned())),
-            None => Ok(std::env::var("EDGETRAIL_API_KEY").ok().filter(|key| !key.is_empty())),
-        }
-    }
-
-    fn bar(&self, of: &'static str) -> ProgressBar {
-        let bar = ProgressBar::no_length();
-        let hidden = self.quiet || !std::io::stderr().is_terminal();
-        bar.set_draw_target(if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
-        let template = format!("{{bar:40}} {{human_pos}} of {{human_len}} {of}, {{per_sec}}, {{eta}} left");
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
-        }
-        bar
-    }
 }
 
 pub(super) async fn run(arguments: VerifyArguments) -> Result<(), CommandError> {

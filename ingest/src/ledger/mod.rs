@@ -7,6 +7,7 @@ pub mod inclusion;
 pub mod key;
 pub mod keyring;
 pub mod openings;
+pub mod prover;
 pub mod publication;
 pub mod sequencer;
 pub mod startup;

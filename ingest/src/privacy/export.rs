@@ -4,19 +4,17 @@
 //! Where somebody else acted on the person, that somebody's own fields (who, from where) are withheld. The bytes that are
 //! handed out hold their commitments instead, so the proof holds all the same.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use shared::event::{Actor, Entity, EntityType, RetentionClass, Severity, TenantId, Trust};
-use shared::leaf::{self, StoredOpening};
+use shared::leaf::StoredOpening;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::find::{Extent, Found, Page, Pages, open};
 use super::person::{Who, judge, of_the_other};
-use super::proof::Prover;
 use super::{Privacy, PrivacyError};
 use crate::ledger::key;
+use crate::ledger::prover::Prover;
 use crate::own::OwnEvent;
 use crate::policy::Admin;
 use crate::store::events::StoredEvent;
@@ -175,18 +173,12 @@ impl Privacy {
                 line["erased"] = opening.erased().into_iter().map(field).collect();
                 line["withheld"] = withheld.into_iter().map(field).collect();
                 line["as"] = Value::from(finding.relation.word());
-                let received = u64::try_from(placed.received_at.timestamp_millis()).unwrap_or(0);
-                line["entry"] =
-                    Value::from(BASE64.encode(leaf::entry(event.class, received, &shown.digest())));
-                line["opening"] = Value::from(BASE64.encode(shown.encode()));
-                if let Some((log, first)) = starts.get(&placed.batch_id) {
-                    let (log, index) =
-                        (hex::encode(log), first + u64::try_from(placed.position).unwrap_or(0));
-                    let proof = prover.prove(&log, index).await?;
-                    writer.proven += u64::from(proof.is_some());
-                    line["leaf"] = json!({"log_id": log, "index": index});
-                    line["proof"] = proof.into();
-                }
+                let leaf = starts
+                    .get(&placed.batch_id)
+                    .map(|(log, first)| (*log, first + u64::try_from(placed.position).unwrap_or(0)));
+                let evidence = prover.evidence(event.class, placed.received_at, &shown, leaf).await?;
+                writer.proven += u64::from(evidence.is_proven());
+                evidence.attach(&mut line);
                 if !writer.event(&line, event.occurred_at.to_utc()).await {
                     return Ok(());
                 }

@@ -12,7 +12,6 @@ mod find;
 pub mod key;
 mod late;
 pub mod person;
-mod proof;
 mod reapply;
 mod shelf;
 

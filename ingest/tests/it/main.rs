@@ -3,11 +3,14 @@
 mod access;
 mod accounting;
 mod archive;
+mod cli_reading;
+mod compliance;
 mod configuration;
 mod continuous;
 mod coverage;
 mod crash;
 mod erasure;
+mod exports;
 mod holds;
 mod inbox;
 mod independent;

@@ -93,6 +93,14 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("POST", "/v1/sessions/{id}/revoke", May::Admins),
     ("GET", "/v1/integrity", May::Readers),
     ("GET", "/v1/events/live", May::Readers),
+    // Investigators unmask first.
+    ("GET", "/v1/events/export", May::Overseers),
+    ("GET", "/v1/exports", May::Investigators),
+    ("POST", "/v1/exports", May::Investigators),
+    ("GET", "/v1/exports/{id}", May::Investigators),
+    ("GET", "/v1/exports/{id}/manifest", May::Investigators),
+    ("GET", "/v1/exports/{id}/download", May::Investigators),
+    ("GET", "/v1/compliance/{framework}", May::Readers),
     ("GET", "/", May::Readers),
     ("GET", "/complete", May::Readers),
     ("GET", "/events/{id}", May::Readers),
@@ -133,6 +141,7 @@ fn path(template: &str, event: &str) -> String {
         .replace("{record}", "018f0000-0000-7000-8000-000000000000")
         .replace("{version}", "99")
         .replace("{name}", "99")
+        .replace("{framework}", "soc2")
         .replace("{log_id}", &format!("test/log/{}", "0".repeat(32)).replace('/', "%2F"))
 }
 

@@ -17,7 +17,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 /// Checks what a person can check: the bytes hash to the entry, the entry is in the tree, the tree's head is signed.
-fn check(event: &Value, logs: &Value) {
+pub(crate) fn check(event: &Value, logs: &Value) {
     let bytes = |name: &str| BASE64.decode(event[name].as_str().expect(name)).expect("base64");
     let entry: [u8; ENTRY_LEN] = bytes("entry").try_into().expect("42 bytes");
     let opening = StoredOpening::decode(&bytes("opening")).expect("an opening");

@@ -2,10 +2,11 @@
 //!
 //! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
 //! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table; [`log`] measures the
-//! sequencer and the wait for a head; [`retention`] lets a month of events go and puts DELETE and VACUUM beside it;
+//! sequencer and the wait for a head; [`export`] reads everything back; [`retention`] lets a month of events go and puts DELETE and VACUUM beside it;
 //! [`verify`] is the verifier's core on one thread.
 
 pub mod edge;
+pub mod export;
 pub mod ingest;
 mod load;
 pub mod log;

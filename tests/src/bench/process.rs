@@ -21,3 +21,11 @@ pub(super) fn tree_cpu_seconds(pid: u32) -> f64 {
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(tree_cpu_seconds).sum();
     cpu_seconds(pid) + below
 }
+
+/// Bytes of memory that a process holds; 0 if it is gone.
+pub(super) fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}

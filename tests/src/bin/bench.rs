@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tests::bench::{BenchError, Extent, Report, edge, ingest, log, retention, verify};
+use tests::bench::{BenchError, Extent, Report, edge, export, ingest, log, retention, verify};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
@@ -23,6 +23,7 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Side {
     Edge,
+    Export,
     Ingest,
     Verify,
     Retention,
@@ -55,6 +56,9 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     let asked = |side| arguments.only.is_none_or(|only| only == side);
     if asked(Side::Edge) {
         report.extend(edge::run(extent).await?);
+    }
+    if asked(Side::Export) {
+        report.extend(export::run(extent).await?);
     }
     if asked(Side::Ingest) {
         report.extend(ingest::run(extent).await?);

@@ -4,9 +4,11 @@
 mod condition;
 mod counts;
 mod people;
+mod sweep;
 
 pub use counts::{Cell, FacetField, FacetRow, facets, histogram};
 pub use people::{Figure, Person, figures, person};
+pub use sweep::{Sweep, Swept};
 
 use chrono::{DateTime, Utc};
 use shared::event::Timestamp;

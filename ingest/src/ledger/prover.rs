@@ -3,11 +3,16 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use shared::bundle::ProofFile;
-use shared::leaf::Hash;
+use shared::event::RetentionClass;
+use shared::leaf::{self, Hash, StoredOpening};
 use shared::tree::{TILE_WIDTH, TileRef, inclusion_proof, node_hash};
 
-use crate::ledger::tiles;
+use super::tiles;
 use crate::store::{Store, StoreError, log};
 
 /// 8 KiB each.
@@ -20,21 +25,74 @@ struct Head {
     note: String,
 }
 
+/// What shows anybody that an event is in the log: its opening, the entry that it hashes to, and the way to a signed head.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    entry: String,
+    opening: String,
+    /// The log and the leaf there; none while the event waits for its place.
+    leaf: Option<(String, u64)>,
+    proof: Option<String>,
+}
+
+impl Evidence {
+    /// Whether a signed head covers the event.
+    pub fn is_proven(&self) -> bool {
+        self.proof.is_some()
+    }
+
+    /// Adds it to the view of its event.
+    pub fn attach(self, line: &mut Value) {
+        line["entry"] = Value::from(self.entry);
+        line["opening"] = Value::from(self.opening);
+        if let Some((log, index)) = self.leaf {
+            line["leaf"] = json!({"log_id": log, "index": index});
+            line["proof"] = self.proof.into();
+        }
+    }
+}
+
 /// Makes proofs.
 #[derive(Debug)]
-pub(super) struct Prover {
+pub struct Prover {
     store: Store,
     heads: HashMap<String, Option<Head>>,
     tiles: HashMap<(String, u8, u64), Vec<Hash>>,
 }
 
 impl Prover {
-    pub(super) fn new(store: Store) -> Self {
+    /// One that has met no log yet.
+    pub fn new(store: Store) -> Self {
         Self { store, heads: HashMap::new(), tiles: HashMap::new() }
     }
 
+    /// The evidence of an event, as it is shown, at a leaf (log, index) if it is sequenced.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or lacks what a head covers.
+    pub async fn evidence(
+        &mut self,
+        class: RetentionClass,
+        received_at: DateTime<Utc>,
+        shown: &StoredOpening,
+        leaf: Option<([u8; 16], u64)>,
+    ) -> Result<Evidence, StoreError> {
+        let received = u64::try_from(received_at.timestamp_millis()).unwrap_or(0);
+        let leaf = leaf.map(|(log, index)| (hex::encode(log), index));
+        let proof = match &leaf {
+            Some((log, index)) => self.prove(log, *index).await?,
+            None => None,
+        };
+        Ok(Evidence {
+            entry: BASE64.encode(leaf::entry(class, received, &shown.digest())),
+            opening: BASE64.encode(shown.encode()),
+            leaf,
+            proof,
+        })
+    }
+
     /// The proof of a leaf as a c2sp.org/tlog-proof; none if no head covers it yet.
-    pub(super) async fn prove(&mut self, log_id: &str, index: u64) -> Result<Option<String>, StoreError> {
+    async fn prove(&mut self, log_id: &str, index: u64) -> Result<Option<String>, StoreError> {
         if !self.heads.contains_key(log_id) {
             let newest = log::published(&self.store, log_id).await?;
             let head =
