@@ -19,7 +19,7 @@ async fn with_events(count: u64) -> Server {
 
 async fn run(server: &Server, arguments: &[&str]) -> (i32, String, String) {
     let url = format!("http://{}", server.address);
-    edgetrail_with(arguments, &[("EDGETRAIL_URL", &url), ("EDGETRAIL_API_KEY", server.viewer_key())]).await
+    edgetrail_with(arguments, &[("EDGETRAIL_URL", &url), ("EDGETRAIL_API_KEY", server.auditor_key())]).await
 }
 
 fn json_lines(text: &str) -> Vec<Value> {

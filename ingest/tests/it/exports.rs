@@ -120,7 +120,7 @@ async fn every_format_holds_exactly_what_the_search_finds() {
 async fn a_reader_who_asks_for_trailers_and_compression_gets_them() {
     let server = Server::start().await;
     send(&server, &(0..20).map(sample).collect::<Vec<_>>()).await;
-    let bearer = format!("Bearer {}", server.viewer_key());
+    let bearer = format!("Bearer {}", server.auditor_key());
     let headers = [("authorization", bearer.as_str()), ("te", "trailers")];
     let path = "/v1/events/export?q=actor:user-1&gzip=1";
     let response = server.call_with("GET", path, &headers).await;
@@ -149,7 +149,7 @@ async fn an_export_is_told_of_in_the_log_before_and_after() {
         (&created["details"]["query"], &created["details"]["format"]),
         (&json!("actor:user-1"), &json!("csv"))
     );
-    assert!(server.viewer_key().contains(created["actor"]["id"].as_str().expect("the key's id")));
+    assert!(server.auditor_key().contains(created["actor"]["id"].as_str().expect("the key's id")));
     let ended = server.eventually("&action=EXPORT_COMPLETED", 1).await.remove(0);
     assert_eq!((&ended["outcome"], &ended["details"]["rows"]), (&json!("success"), &json!(1)));
     assert_eq!(ended["details"]["sha256"], hex::encode(Sha256::digest(&body)));
@@ -206,11 +206,20 @@ async fn what_arrives_later_is_not_in_the_snapshot() {
 }
 
 #[tokio::test]
-async fn with_proofs_every_line_shows_that_it_is_in_the_log_and_only_admins_get_them() {
+async fn with_proofs_every_line_shows_that_it_is_in_the_log_and_only_who_may_read_openings_gets_them() {
     let server = Server::start().await;
     send(&server, &(0..30).map(sample).collect::<Vec<_>>()).await;
     eventually(async || server.get("/v1/logs").await.json()["logs"][0]["size"].as_u64() >= Some(30)).await;
-    server.get("/v1/events/export?proofs=1").await.problem(403);
+    server.get_with("/v1/events/export?proofs=1", server.viewer_key()).await.problem(403);
+    let investigator = crate::support::new_key(&server.store, "demo", ingest::auth::Role::Investigator).await;
+    server.get_with("/v1/events/export", &investigator).await.problem(403);
+    let unmasked = [
+        ("authorization", format!("Bearer {investigator}")),
+        ("x-unmask-reason", "case 7, as asked".to_owned()),
+    ];
+    let unmasked: Vec<_> = unmasked.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(server.call_with("GET", "/v1/events/export", &unmasked).await.status, 200);
+    assert_eq!(server.call_with("GET", "/v1/events/export?proofs=1", &unmasked).await.status, 403);
     server.get_as_admin("/v1/events/export?proofs=1&format=csv").await.problem(400);
     let exported = lines(&whole(&server.get_as_admin("/v1/events/export?q=entity:agent&proofs=1").await));
     let logs = server.get("/v1/logs").await.json();

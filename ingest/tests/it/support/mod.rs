@@ -255,6 +255,11 @@ impl Server {
         &self.viewer
     }
 
+    /// The key that [`Self::get`] reads with: it sees personal data.
+    pub(crate) fn auditor_key(&self) -> &str {
+        &self.auditor
+    }
+
     /// What a filter gives, once it is this many events.
     pub(crate) async fn eventually(&self, filter: &str, count: usize) -> Vec<serde_json::Value> {
         for _ in 0..200 {
