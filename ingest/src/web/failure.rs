@@ -11,8 +11,8 @@ use crate::store::StoreError;
 /// A problem on its way to a person.
 #[derive(Debug)]
 pub(super) struct Failure {
-    answer: Answer,
-    shown: Shown,
+    answer: Box<Answer>,
+    shown: Box<Shown>,
 }
 
 #[derive(Debug, Template)]
@@ -27,7 +27,7 @@ struct FailurePage<'f> {
 
 impl Failure {
     pub(super) fn new(answer: Answer, shown: Shown) -> Self {
-        Self { answer, shown }
+        Self { answer: Box::new(answer), shown: Box::new(shown) }
     }
 
     /// An answer that is not what its endpoint says.
@@ -39,7 +39,7 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Answer(problem) = &self.answer;
+        let Answer(problem) = &*self.answer;
         let hint = match problem.status {
             404 => "It may have gone when its time was over, or belong to somebody else.",
             403 => "Ask an administrator, or sign in as one.",

@@ -202,7 +202,8 @@ async fn parts_that_a_stop_left_behind_go_and_strange_ones_stay() {
         path
     };
     // One whose events the database holds, as after a stop between shipping and dropping; one whose events it does not.
-    let held: Vec<(chrono::DateTime<Utc>, uuid::Uuid, i64, i16, Vec<u8>)> = sqlx::query_as(
+    type Held = (chrono::DateTime<Utc>, uuid::Uuid, i64, i16, Vec<u8>);
+    let held: Vec<Held> = sqlx::query_as(
         "select filed_at, id, batch_id, position, opening from events where class = 1 limit 5",
     )
     .fetch_all(&mut superuser(&server).await)

@@ -29,8 +29,12 @@ const PEOPLE: [(&str, &str, &str); 5] = [
     ("erin", "198.51.100.77", "GB"),
 ];
 
+/// Action, entity, method, route and severity.
+type Deed =
+    (&'static str, Option<(&'static str, &'static str, &'static str)>, &'static str, &'static str, Severity);
+
 /// Something that somebody does now and then: action, entity, method and route, severity.
-const DEEDS: [(&str, Option<(&str, &str, &str)>, &str, &str, Severity); 12] = [
+const DEEDS: [Deed; 12] = [
     ("AGENT_UPDATED", Some(("agent", "agent-7", "Support bot")), "PATCH", "/api/agents/{id}", Severity::Info),
     ("USER_LOGIN", None, "POST", "/auth/v1/token", Severity::Info),
     (
@@ -228,7 +232,8 @@ pub fn hostile(at: DateTime<Utc>) -> Event {
     event.request.method = text();
     event.request.route = text();
     event.request.rule = text();
-    let place = Place { country: Some(text()), colo: Some(text()), ray: Some(text()), tls: Some(text()) };
+    let place =
+        Place { country: Some(text()), colo: Some(text()), ray: Some(text()), tls: Some(text()), asn: None };
     event.context.user_agent = Some(text());
     event.context.session = Some(text());
     event.context.place = Some(place);
