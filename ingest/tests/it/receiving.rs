@@ -145,7 +145,7 @@ async fn one_bad_event_of_a_hundred_costs_one_event() {
     assert_eq!((&item["status"], &item["stored"]), (&json!(200), &json!(99)));
     assert_eq!(item["quarantined"][0]["position"], 99);
 
-    server.get("/v1/quarantine").await.problem(403);
+    server.get_with("/v1/quarantine", server.viewer_key()).await.problem(403);
     let kept = server.get_as_admin("/v1/quarantine").await.json();
     let kept = kept["quarantine"].as_array().expect("a list").clone();
     assert_eq!(kept.len(), 1);

@@ -165,7 +165,7 @@ async fn after_a_year_standard_events_go_and_critical_ones_stay_and_every_missin
         preview["words"][0],
         format!("{name}: 40 of 40 standard events go; they arrived more than 365 days ago.")
     );
-    server.get("/v1/retention/preview").await.problem(403);
+    server.get_with("/v1/retention/preview", server.viewer_key()).await.problem(403);
 
     let done = server.retention.pass().await.expect("done");
     assert_eq!(done.len(), 1);

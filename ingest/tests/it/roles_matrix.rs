@@ -96,7 +96,7 @@ const MATRIX: &[(&str, &str, May)] = &[
     // Investigators unmask first.
     ("GET", "/v1/events/export", May::Overseers),
     ("GET", "/v1/exports", May::Investigators),
-    ("POST", "/v1/exports", May::Investigators),
+    ("POST", "/v1/exports", May::Overseers),
     ("GET", "/v1/exports/{id}", May::Investigators),
     ("GET", "/v1/exports/{id}/manifest", May::Investigators),
     ("GET", "/v1/exports/{id}/download", May::Investigators),

@@ -110,8 +110,8 @@ async fn openings_and_lists_are_for_admins_and_within_bounds() {
     server.sequenced(2).await;
     let logs = server.get("/v1/logs").await.json();
     let log = logs["logs"][0]["log_id"].as_str().expect("a log").to_owned();
-    server.get("/v1/openings").await.problem(403);
-    server.get("/v1/absences").await.problem(403);
+    server.get_with("/v1/openings", server.viewer_key()).await.problem(403);
+    server.get_with("/v1/absences", server.viewer_key()).await.problem(403);
     let lines = server.get_as_admin(&format!("/v1/openings?log={log}")).await;
     assert_eq!((lines.status, lines.text().lines().count()), (200, 2));
     assert_eq!(
