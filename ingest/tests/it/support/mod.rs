@@ -262,7 +262,7 @@ impl Server {
 
     /// What a filter gives, once it is this many events.
     pub(crate) async fn eventually(&self, filter: &str, count: usize) -> Vec<serde_json::Value> {
-        for _ in 0..200 {
+        for _ in 0..600 {
             let events = self.all(filter).await;
             if events.len() >= count {
                 assert_eq!(events.len(), count, "{filter}");
