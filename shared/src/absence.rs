@@ -14,6 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::leaf::{Hash, Tag};
 
+/// The personal context of an event, whose period is never longer than that of the event.
+pub const CONTEXT: [Tag; 4] = [Tag::IP, Tag::USER_AGENT, Tag::SESSION, Tag::PLACE];
+
 /// Bytes of one run.
 pub const RUN_LEN: usize = 30;
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
-use shared::absence::{AbsenceList, Lost};
+use shared::absence::{AbsenceList, CONTEXT, Lost};
 use shared::bundle::LogId;
 use shared::leaf::{StoredOpening, Tag};
 use uuid::Uuid;
@@ -12,9 +12,6 @@ use super::{Archive, ArchiveError, Folder, PartName};
 use crate::clock::random;
 use crate::store::shipments::{self, Leave, Leaving, ShipmentRow};
 use crate::store::{self, StoreError};
-
-/// Never archived: its own period is never longer than that of the event.
-const CONTEXT: [Tag; 4] = [Tag::IP, Tag::USER_AGENT, Tag::SESSION, Tag::PLACE];
 
 /// Events that lie in the archive and are still in the database.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
-use shared::absence::{AbsenceList, Lost, Run};
+use shared::absence::{AbsenceList, CONTEXT, Lost, Run};
 use shared::event::{RetentionClass, Severity, TenantId, Timestamp};
 use shared::leaf::{StoredOpening, Tag};
 use tokio::sync::watch;
@@ -21,8 +21,6 @@ use crate::store::swap::{self, Copied, Gone, Kept, Limits, Outcome, Source, Swap
 use crate::store::{StoreError, partitions, retention};
 use crate::view::time;
 
-/// The personal context of an event.
-const CONTEXT: [Tag; 4] = [Tag::IP, Tag::USER_AGENT, Tag::SESSION, Tag::PLACE];
 /// What may be due at all: no period is shorter.
 const YOUNGEST: TimeDelta = TimeDelta::days(7);
 /// Copies of a month that went stale before they could take its place.

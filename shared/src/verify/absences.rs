@@ -11,15 +11,12 @@ use uuid::Uuid;
 
 use super::record::RETENTION_DROP;
 use super::report::{Counts, Finding, Kind, Report};
-use crate::absence::{AbsenceError, AbsenceList, Lost, Run};
+use crate::absence::{AbsenceError, AbsenceList, CONTEXT, Lost, Run};
 use crate::bundle::LogId;
 use crate::event::{Event, RetentionClass};
 use crate::leaf::{Hash, Tag};
 
 const DAY_MS: u64 = 86_400_000;
-/// What a drop of personal context may take.
-const CONTEXT: [Tag; 4] = [Tag::IP, Tag::USER_AGENT, Tag::SESSION, Tag::PLACE];
-
 /// A leaf that something is missing of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leaf {
