@@ -1,7 +1,7 @@
 //! `/v1/access…`: which people may do what in the tenant.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use shared::event::Severity;
 use shared::problem::Problem;
 use uuid::Uuid;
 
+use super::path::Path;
 use super::policy::posted;
 use super::reader::Reader;
 use super::{Answer, Shared};

@@ -1,12 +1,13 @@
 //! `GET /v1/compliance/{framework}`: what of a framework's controls the log holds evidence for, and where it has holes.
 
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use super::path::Path;
 use super::events::parse_time;
 use super::reader::Reader;
 use super::writes::Parameters;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Path;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::path::Path;
 use super::cursor::Cursor;
 use super::reader::Reader;
 use super::writes::Parameters;

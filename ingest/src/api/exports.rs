@@ -5,7 +5,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, StreamExt as _};
@@ -16,6 +15,7 @@ use shared::problem::Problem;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::path::Path;
 use super::policy::posted;
 use super::reader::Reader;
 use super::search::{self, Search};

@@ -1,7 +1,7 @@
 //! `/v1/holds…`: legal holds, which keep what they cover whatever its age.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use shared::event::{Action, EntityType};
 use shared::problem::Problem;
 use uuid::Uuid;
 
+use super::path::Path;
 use super::policy::posted;
 use super::reader::{Admin, Reader};
 use super::retention::admin;

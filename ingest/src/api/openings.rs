@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use shared::absence::AbsenceList;
 use shared::bundle::LogId;
 use uuid::Uuid;
 
+use super::path::Path;
 use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::ledger::openings::{self, MAX_LEAVES};
@@ -21,8 +23,9 @@ use crate::store::{absences, log};
 pub(super) async fn lines(
     state: Shared,
     reader: Reader,
-    Query(parameters): Query<BTreeMap<String, String>>,
+    asked: Result<Query<BTreeMap<String, String>>, QueryRejection>,
 ) -> Result<Response, Answer> {
+    let Query(parameters) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
     let tenant = reader.tenant.as_str();
     let known = ["log", "from", "to"];
     if let Some(name) = parameters.keys().find(|name| !known.contains(&name.as_str())) {

@@ -1,7 +1,7 @@
 //! `/v1/policy…`: a tenant's rule packs, as Workers fetch them and as admins change them.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use shared::event::TenantId;
 use shared::policy::served::{CONTENT_TYPE, MAX_POLICY_LEN};
 use shared::problem::Problem;
 
+use super::path::Path;
 use super::reader::{Admin, Reader};
 use super::{Answer, Shared, batches};
 use crate::policy::PolicyError;

@@ -1,10 +1,11 @@
 //! `/v1/retention…`: how long a tenant's events are kept, what would go now, and what went.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use serde_json::{Value, json};
 use shared::problem::Problem;
 
+use super::path::Path;
 use super::policy::posted;
 use super::reader::{Admin, Reader};
 use super::{Answer, Shared};

@@ -16,8 +16,8 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, batches, compliance, coverage, echoes, entities, erasures, events,
-    exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, openings,
-    policy, proof, quarantine, reconciliation, retention, session, sign_in, streams, subjects, unmask,
+    exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, openapi,
+    openings, policy, proof, quarantine, reconciliation, retention, session, sign_in, streams, subjects, unmask,
     writes,
 };
 use crate::auth::{Capability, ReadKind};
@@ -120,6 +120,7 @@ fn routes() -> Routes {
         .tell("/v1/logs", Read, get(log::list))
         .open("GET", "/log/{log_id}/checkpoint", get(log::checkpoint))
         .open("GET", "/log/{log_id}/tile/{*path}", get(log::tile))
+        .open("GET", "/openapi.json", get(openapi::serve))
         .open("GET", "/healthz", get(health::live))
         .open("GET", "/readyz", get(health::ready))
         .open("GET", "/metrics", get(health::metrics))

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request};
+use axum::extract::{Query, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
 use shared::problem::Problem;
 
+use super::path::Path;
 use super::erasures::described;
 use super::policy::posted;
 use super::reader::Admin;

@@ -2,7 +2,7 @@
 //! is shown.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use shared::event::{Severity, Timestamp};
 use shared::problem::Problem;
 use uuid::Uuid;
 
+use super::path::Path;
 use super::events::window;
 use super::policy::posted;
 use super::reader::{Reader, reason_of};

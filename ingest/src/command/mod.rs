@@ -83,6 +83,9 @@ enum Command {
     Timeline(timeline::TimelineArguments),
     /// Prints how much of the traffic rules cover.
     Coverage(coverage::CoverageArguments),
+    /// Prints the API as a document of OpenAPI 3.1.
+    #[command(name = "openapi")]
+    OpenApi,
     /// Prints what a shell needs to complete these commands.
     Completions(completions::CompletionsArguments),
     /// Packs of rules, on traffic that was recorded.
@@ -261,6 +264,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Export(arguments) => export::run(arguments).await,
         Command::Timeline(arguments) => timeline::run(arguments).await,
         Command::Coverage(arguments) => coverage::run(arguments).await,
+        Command::OpenApi => print(crate::api::openapi::written().trim_end()),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Policy(command) => policy::run(command),
     }

@@ -7,6 +7,7 @@ mod cli_reading;
 mod compliance;
 mod configuration;
 mod continuous;
+mod contract;
 mod coverage;
 mod crash;
 mod erasure;

@@ -126,6 +126,8 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("GET", "/log/{log_id}/checkpoint", May::Anybody),
     // Tiles ask by themselves, unless the log is public.
     ("GET", "/log/{log_id}/tile/{*path}", May::Readers),
+    ("GET", "/docs", May::Anybody),
+    ("GET", "/openapi.json", May::Anybody),
     ("GET", "/healthz", May::Anybody),
     ("GET", "/readyz", May::Anybody),
     ("GET", "/metrics", May::Anybody),
