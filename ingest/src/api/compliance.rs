@@ -7,8 +7,8 @@ use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::path::Path;
 use super::events::parse_time;
+use super::path::Path;
 use super::reader::Reader;
 use super::writes::Parameters;
 use super::{Answer, Shared};

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use shared::event::Timestamp;
 use shared::search::{EntityPattern, Expr, OneOf, Query, Term};
 
-use super::path::Path;
 use super::cursor::Cursor;
 use super::events::{Paging, parse_time};
+use super::path::Path;
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::path::Path;
 use super::cursor::Cursor;
+use super::path::Path;
 use super::reader::Reader;
 use super::writes::Parameters;
 use super::{Answer, Shared, State};

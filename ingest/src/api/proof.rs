@@ -11,8 +11,8 @@ use shared::bundle::OpeningLine;
 use shared::problem::Problem;
 use uuid::Uuid;
 
-use super::path::Path;
 use super::events::window;
+use super::path::Path;
 use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::ledger::{inclusion, key};

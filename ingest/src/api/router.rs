@@ -17,8 +17,8 @@ use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, batches, compliance, coverage, echoes, entities, erasures, events,
     exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, openapi,
-    openings, policy, proof, quarantine, reconciliation, retention, session, sign_in, streams, subjects, unmask,
-    writes,
+    openings, policy, proof, quarantine, reconciliation, retention, session, sign_in, streams, subjects,
+    unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;

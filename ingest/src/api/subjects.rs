@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 use shared::problem::Problem;
 
-use super::path::Path;
 use super::erasures::described;
+use super::path::Path;
 use super::policy::posted;
 use super::reader::Admin;
 use super::writes::Parameters;

@@ -10,8 +10,8 @@ use shared::event::{Severity, Timestamp};
 use shared::problem::Problem;
 use uuid::Uuid;
 
-use super::path::Path;
 use super::events::window;
+use super::path::Path;
 use super::policy::posted;
 use super::reader::{Reader, reason_of};
 use super::{Answer, Shared};

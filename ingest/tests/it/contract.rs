@@ -102,7 +102,12 @@ async fn filled() -> (Server, There) {
         changed,
         Event { echo: true, ..sample(45) },
         unmapped(46, "POST", "/api/other"),
-        counts(47, "app.example.com", &[("GET", "/api/agents", true, 30), ("POST", "/api/other", false, 3)], 1),
+        counts(
+            47,
+            "app.example.com",
+            &[("GET", "/api/agents", true, 30), ("POST", "/api/other", false, 3)],
+            1,
+        ),
     ]);
     assert_eq!(server.send(&producer.seal(&events)).await["status"], 200);
     // An opening that is none is set aside, and a batch that is left out leaves a gap.

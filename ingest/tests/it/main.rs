@@ -2,7 +2,9 @@
 
 mod access;
 mod accounting;
+mod app_tokens;
 mod archive;
+mod cli_deciding;
 mod cli_reading;
 mod compliance;
 mod configuration;
@@ -22,6 +24,7 @@ mod limits;
 mod links;
 mod masking;
 mod own;
+mod peers;
 mod policy;
 mod reading;
 mod receiving;

@@ -27,10 +27,14 @@ pub(super) fn operations() -> Vec<Operation> {
             .refuses(404, "There is no grant of this id that stands."),
         get("/v1/session", "read_session", "Who asks, and what a page needs to act for them")
             .gives("The reader.", named("Session")),
-        post("/v1/session/unmask", "unmask_session", "Shows the session personal data for some minutes, for a reason")
-            .takes(object_with([("reason", reason())], [("minutes", nullable(number(1, 60)))]))
-            .gives("Until when.", object([("unmasked_until", time())]))
-            .refuses(409, "A key has no session: it sends the reason along with each request."),
+        post(
+            "/v1/session/unmask",
+            "unmask_session",
+            "Shows the session personal data for some minutes, for a reason",
+        )
+        .takes(object_with([("reason", reason())], [("minutes", nullable(number(1, 60)))]))
+        .gives("Until when.", object([("unmasked_until", time())]))
+        .refuses(409, "A key has no session: it sends the reason along with each request."),
         get("/v1/sessions", "list_sessions", "Sessions that go on, newest first")
             .gives("The sessions.", object([("sessions", list(named("RunningSession")))])),
         post("/v1/sessions/{id}/revoke", "revoke_session", "Ends a session: one's own, or for admins any")

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::operation::{Operation, Tag};
 use super::schema::{
-    about, any, base64, count, flag, hex, list, map, named, nullable, number, object, one_of, percent, shaped,
-    text, time, uuid,
+    about, any, base64, count, flag, hex, list, map, named, nullable, number, object, one_of, percent,
+    shaped, text, time, uuid,
 };
 use crate::store::intents::IntentState;
 
@@ -30,18 +30,26 @@ pub(super) fn operations() -> Vec<Operation> {
                 "The rule, and the pack that it belongs to.",
                 object([("host", text()), ("pack", one_of(["app", "supabase"])), ("rule", rule())]),
             ),
-        post("/v1/inbox/accept", "accept_rule", "Proposes a rule for a route, to which a second admin must agree")
-            .takes(object([
-                ("host", shaped("^[a-z0-9.-]{1,255}$")),
-                ("pack", shaped("^[a-z0-9_-]{1,60}$")),
-                ("rule", rule()),
-            ]))
-            .gives("The version that holds it.", named("PolicyDetails"))
-            .refuses(422, "The rule is refused; `line` and `column` say where."),
-        get("/v1/coverage/tables", "read_table_coverage", "How much of what databases saw written an event tells")
-            .query("from", time(), "Written at this time or later; 30 days back unless said.")
-            .query("to", time(), "Written before this time.")
-            .gives("Counts by table.", named("TableCoverage")),
+        post(
+            "/v1/inbox/accept",
+            "accept_rule",
+            "Proposes a rule for a route, to which a second admin must agree",
+        )
+        .takes(object([
+            ("host", shaped("^[a-z0-9.-]{1,255}$")),
+            ("pack", shaped("^[a-z0-9_-]{1,60}$")),
+            ("rule", rule()),
+        ]))
+        .gives("The version that holds it.", named("PolicyDetails"))
+        .refuses(422, "The rule is refused; `line` and `column` say where."),
+        get(
+            "/v1/coverage/tables",
+            "read_table_coverage",
+            "How much of what databases saw written an event tells",
+        )
+        .query("from", time(), "Written at this time or later; 30 days back unless said.")
+        .query("to", time(), "Written before this time.")
+        .gives("Counts by table.", named("TableCoverage")),
         get("/v1/writes", "list_writes", "Writes that the watched databases saw, newest first")
             .query("from", time(), "Written at this time or later; 30 days back unless said.")
             .query("to", time(), "Written before this time.")
@@ -52,15 +60,23 @@ pub(super) fn operations() -> Vec<Operation> {
         get("/v1/intents", "list_intents", "Acts that were announced, and whether they came")
             .query("state", intents(), "Where they stand; any unless said.")
             .gives("The intents.", object([("intents", list(named("Intent")))])),
-        get("/v1/reconciliation", "read_reconciliation", "The application's own audit rows held against what the edge saw")
-            .query("from", time(), "At this time or later; 30 days back unless said.")
-            .query("to", time(), "Before this time.")
-            .gives("Counts by action.", named("Reconciliation")),
-        get("/v1/echoes", "list_echoes", "Writes by the application's own server, and whether the act behind them is known")
-            .query("from", time(), "At this time or later; 30 days back unless said.")
-            .query("to", time(), "Before this time.")
-            .query("state", echoes(), "What became of them; unlinked unless said.")
-            .gives("The echoes.", object([("echoes", list(named("Echo")))])),
+        get(
+            "/v1/reconciliation",
+            "read_reconciliation",
+            "The application's own audit rows held against what the edge saw",
+        )
+        .query("from", time(), "At this time or later; 30 days back unless said.")
+        .query("to", time(), "Before this time.")
+        .gives("Counts by action.", named("Reconciliation")),
+        get(
+            "/v1/echoes",
+            "list_echoes",
+            "Writes by the application's own server, and whether the act behind them is known",
+        )
+        .query("from", time(), "At this time or later; 30 days back unless said.")
+        .query("to", time(), "Before this time.")
+        .query("state", echoes(), "What became of them; unlinked unless said.")
+        .gives("The echoes.", object([("echoes", list(named("Echo")))])),
         get("/v1/quarantine", "list_quarantine", "What could not be stored as events")
             .gives("What was set aside.", object([("quarantine", list(named("SetAside")))])),
     ]
@@ -120,7 +136,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "UnmappedRoute",
             object(route().into_iter().chain([
                 ("example", about(nullable(uuid()), "An event of it.")),
-                ("accepted_in", about(nullable(count()), "The version of the policy that has a rule for it.")),
+                (
+                    "accepted_in",
+                    about(nullable(count()), "The version of the policy that has a rule for it."),
+                ),
             ])),
         ),
         (

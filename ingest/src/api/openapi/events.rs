@@ -78,21 +78,35 @@ pub(super) fn searched(operation: Operation) -> Operation {
     let severities: Vec<String> = severities.collect();
     let entity = shaped("^(([a-z0-9_]{1,64}/)[^\\u0000]+|[^\\u0000/]+)$");
     operation
-        .query("q", text(), "A query in the search grammar; what of it is not understood is told, and the rest counts.")
+        .query(
+            "q",
+            text(),
+            "A query in the search grammar; what of it is not understood is told, and the rest counts.",
+        )
         .query("from", time(), "At this time or later.")
         .query("to", time(), "Before this time.")
-        .query("action", actions(), "An action, or the beginning of some with `*` after it; several with commas between.")
+        .query(
+            "action",
+            actions(),
+            "An action, or the beginning of some with `*` after it; several with commas between.",
+        )
         .query("actor", plain(), "An actor's id or address.")
         .query("entity", entity, "An entity's id, or `type/id`.")
         .query("entity_type", shaped("^[a-z0-9_]{1,64}$"), "An entity's type.")
-        .query("severity", one_of(severities.iter().map(String::as_str)), "A severity, or one and those above.")
+        .query(
+            "severity",
+            one_of(severities.iter().map(String::as_str)),
+            "A severity, or one and those above.",
+        )
         .query("outcome", one_of(Outcome::ALL.iter().map(|it| it.word())), "An outcome.")
 }
 
 fn paged(operation: Operation) -> Operation {
-    operation
-        .query("limit", number(1, 200), "Events on a page, at most; 50 unless said.")
-        .query("cursor", text(), "The `next_cursor` of the page before; it is good for the same search alone.")
+    operation.query("limit", number(1, 200), "Events on a page, at most; 50 unless said.").query(
+        "cursor",
+        text(),
+        "The `next_cursor` of the page before; it is good for the same search alone.",
+    )
 }
 
 /// A text that a stored one can be the same as.
@@ -122,7 +136,13 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                 ("value", about(nullable(text()), "Null stands for events without one.")),
                 ("label", nullable(text())),
                 ("count", count()),
-                ("term", about(nullable(text()), "The term of a query that finds them; null where it would show what is masked.")),
+                (
+                    "term",
+                    about(
+                        nullable(text()),
+                        "The term of a query that finds them; null where it would show what is masked.",
+                    ),
+                ),
             ])),
         ),
         ("other", about(count(), "Events of other values.")),
@@ -130,21 +150,25 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     let facets = FacetField::ALL.map(|field| (field.name(), facet.clone()));
     let by_outcome = object(Outcome::ALL.iter().map(|it| (it.word(), count())));
     let by_severity = object(Severity::ALL.iter().map(|it| (it.word(), count())));
-    let glance = list(object([
-        ("value", text()),
-        ("events", count()),
-        ("first_seen", time()),
-        ("last_seen", time()),
-    ]));
+    let glance =
+        list(object([("value", text()), ("events", count()), ("first_seen", time()), ("last_seen", time())]));
     let figures = || {
-        [("events", count()), ("failed", count()), ("first_seen", nullable(time())), ("last_seen", nullable(time()))]
+        [
+            ("events", count()),
+            ("failed", count()),
+            ("first_seen", nullable(time())),
+            ("last_seen", nullable(time())),
+        ]
     };
     let [events, failed, first, last] = figures();
     let told = || [("at", time()), ("event", uuid())];
     let [at, by] = told();
     vec![
         ("Event", event([])),
-        ("AnnotatedEvent", event([("annotations", about(list(named("Event")), "What was recorded about it later."))])),
+        (
+            "AnnotatedEvent",
+            event([("annotations", about(list(named("Event")), "What was recorded about it later."))]),
+        ),
         (
             "EventPage",
             object([
@@ -152,7 +176,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                 ("next_cursor", about(nullable(text()), "Gives the next page; null on the last.")),
                 ("query", named("Query")),
                 ("window", named("Window")),
-                ("notice", about(nullable(text()), "What must be known of a search that cannot be complete.")),
+                (
+                    "notice",
+                    about(nullable(text()), "What must be known of a search that cannot be complete."),
+                ),
             ]),
         ),
         (
@@ -218,7 +245,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                             ("deleted", nullable(object(told()))),
                             ("events", about(count(), "Events that it is made of.")),
                             ("fields", map(object([("value", any()), at, by]))),
-                            ("unknown", about(map(object(told())), "Fields that changed, to what is not known.")),
+                            (
+                                "unknown",
+                                about(map(object(told())), "Fields that changed, to what is not known."),
+                            ),
                         ])),
                         "What was known of the entity; null on later pages.",
                     ),
@@ -236,7 +266,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                 failed,
                 first,
                 last,
-                ("named", about(object(figures()), "Events that name them, and that nothing proves to be theirs.")),
+                (
+                    "named",
+                    about(object(figures()), "Events that name them, and that nothing proves to be theirs."),
+                ),
                 (
                     "seen",
                     object([
@@ -275,8 +308,18 @@ fn event<'a>(further: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     let outcome = one_of(Outcome::ALL.iter().map(|it| it.word()));
     let body = || one_of(BodyState::ALL.iter().map(|it| it.word()));
     let place = ["country", "colo", "ray", "tls", "asn"].map(|name| (name, text()));
-    let erasable =
-        ["actor", "claimed_user", "entity", "ip", "user_agent", "session", "place", "details", "changes", "other"];
+    let erasable = [
+        "actor",
+        "claimed_user",
+        "entity",
+        "ip",
+        "user_agent",
+        "session",
+        "place",
+        "details",
+        "changes",
+        "other",
+    ];
     let actor = ["email", "role", "aal", "method"].map(|name| (name, text()));
     let members = [
         ("id", uuid()),
@@ -319,13 +362,19 @@ fn event<'a>(further: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
             "changes",
             nullable(object([
                 ("quality", one_of(Quality::ALL.iter().map(|it| it.word()))),
-                ("fields", about(any(), "Each field with `from` and `to`, or with what was `added` and `removed`.")),
+                (
+                    "fields",
+                    about(any(), "Each field with `from` and `to`, or with what was `added` and `removed`."),
+                ),
                 ("summary", nullable(text())),
             ])),
         ),
         ("compliance", list(shaped("^[A-Z0-9]{1,16}$"))),
         ("duration_ms", nullable(count())),
-        ("echo", about(flag(), "A write by the application's own server, of which another event tells the act.")),
+        (
+            "echo",
+            about(flag(), "A write by the application's own server, of which another event tells the act."),
+        ),
         ("erased", about(list(words(&erasable)), "Fields of which only the commitment is left.")),
         ("pseudonym", about(nullable(text()), "What stands for an erased actor.")),
     ];

@@ -66,13 +66,8 @@ fn media() -> [(&'static str, Value); 3] {
 fn wish() -> Value {
     let words = ["q", "actor", "action", "entity", "entity_type", "severity", "outcome"];
     let words = words.map(|name| (name, text()));
-    let more = [
-        ("from", time()),
-        ("to", time()),
-        ("format", formats()),
-        ("gzip", flag()),
-        ("proofs", flag()),
-    ];
+    let more =
+        [("from", time()), ("to", time()), ("format", formats()), ("gzip", flag()), ("proofs", flag())];
     object_with([], words.into_iter().chain(more))
 }
 

@@ -14,10 +14,8 @@ pub(super) fn operations() -> Vec<Operation> {
     let log = |operation: Operation| operation.part("log_id", hex(16), "The log's id.");
     let index = || number(0, u64::MAX);
     vec![
-        get("/v1/logs", "list_logs", "The tenant's logs, with their keys").gives(
-            "The logs.",
-            object([("tenant", text()), ("logs", list(named("Log")))]),
-        ),
+        get("/v1/logs", "list_logs", "The tenant's logs, with their keys")
+            .gives("The logs.", object([("tenant", text()), ("logs", list(named("Log")))])),
         log(get("/log/{log_id}/checkpoint", "read_checkpoint", "The newest head of a log, signed"))
             .gives_as(200, "A checkpoint (c2sp.org/tlog-checkpoint).", &[("text/plain", text())])
             .refuses(404, "There is no such log, or no head of it is published."),
@@ -30,34 +28,42 @@ pub(super) fn operations() -> Vec<Operation> {
             .refuses(401, "There is no good key or session.")
             .refuses(403, "The role may not unmask personal data.")
             .refuses(404, "No published head covers this tile."),
-        get("/v1/integrity", "read_integrity", "What continuous verification found, and how far logs are published")
-            .gives("The findings.", named("Integrity")),
+        get(
+            "/v1/integrity",
+            "read_integrity",
+            "What continuous verification found, and how far logs are published",
+        )
+        .gives("The findings.", named("Integrity")),
         get("/v1/openings", "list_openings", "What is stored of a log's leaves, line by line")
-            .details("Without `log` the events that wait for their place. Each line is an `OpeningLine` as JSON.")
+            .details(
+                "Without `log` the events that wait for their place. Each line is an `OpeningLine` as JSON.",
+            )
             .query("log", hex(16), "The log's id.")
             .query("from", index(), "The first leaf; 0 unless said.")
             .query("to", index(), "The leaf after the last; at most 4,096 after `from`.")
             .gives_as(200, "The lines.", &[("application/x-ndjson", text())])
             .refuses(404, "There is no such log."),
-        get("/v1/absences", "list_absences", "Which records of erasures and drops have a list of leaves").gives(
-            "The lists.",
-            object([("absences", list(named("AbsenceList")))]),
-        ),
-        get("/v1/absences/{record}", "read_absence", "The list of leaves of a record, in the bytes that it commits to")
-            .part("record", uuid(), "The record's id.")
-            .gives_as(200, "The list.", &[("application/octet-stream", text())])
-            .refuses(404, "There is no list of this record."),
-        get("/v1/compliance/{framework}", "read_compliance", "What of a framework's controls there is evidence for")
-            .part("framework", frameworks(), "The framework.")
-            .query("from", time(), "At this time or later; 90 days back unless said.")
-            .query("to", time(), "Before this time.")
-            .query("format", one_of(["json", "csv"]), "json unless said.")
-            .gives_as(
-                200,
-                "The report.",
-                &[("application/json", named("Compliance")), ("text/csv", text())],
-            )
-            .refuses(404, "There is no framework of this name."),
+        get("/v1/absences", "list_absences", "Which records of erasures and drops have a list of leaves")
+            .gives("The lists.", object([("absences", list(named("AbsenceList")))])),
+        get(
+            "/v1/absences/{record}",
+            "read_absence",
+            "The list of leaves of a record, in the bytes that it commits to",
+        )
+        .part("record", uuid(), "The record's id.")
+        .gives_as(200, "The list.", &[("application/octet-stream", text())])
+        .refuses(404, "There is no list of this record."),
+        get(
+            "/v1/compliance/{framework}",
+            "read_compliance",
+            "What of a framework's controls there is evidence for",
+        )
+        .part("framework", frameworks(), "The framework.")
+        .query("from", time(), "At this time or later; 90 days back unless said.")
+        .query("to", time(), "Before this time.")
+        .query("format", one_of(["json", "csv"]), "json unless said.")
+        .gives_as(200, "The report.", &[("application/json", named("Compliance")), ("text/csv", text())])
+        .refuses(404, "There is no framework of this name."),
     ]
 }
 

@@ -111,19 +111,7 @@ impl Operation {
     ) -> Self {
         let (parameters, given, refusals) = (Vec::new(), Vec::new(), Vec::new());
         let (details, body, asks_by_itself) = (None, None, false);
-        Self {
-            method,
-            path,
-            id,
-            tag,
-            summary,
-            details,
-            parameters,
-            body,
-            given,
-            refusals,
-            asks_by_itself,
-        }
+        Self { method, path, id, tag, summary, details, parameters, body, given, refusals, asks_by_itself }
     }
 
     /// What else there is to say.
@@ -258,8 +246,11 @@ impl Operation {
         }
         for given in &self.given {
             let mut described = json!({"description": given.words});
-            let content: Map<String, Value> =
-                given.content.iter().map(|(kind, schema)| ((*kind).to_owned(), json!({"schema": schema}))).collect();
+            let content: Map<String, Value> = given
+                .content
+                .iter()
+                .map(|(kind, schema)| ((*kind).to_owned(), json!({"schema": schema})))
+                .collect();
             if !content.is_empty() {
                 described["content"] = content.into();
             }
@@ -312,7 +303,8 @@ fn problem(status: u16, words: &str) -> Value {
         _ => None,
     };
     if let Some((name, words)) = header {
-        described["headers"][name] = json!({"description": words, "schema": schema::text(), "required": true});
+        described["headers"][name] =
+            json!({"description": words, "schema": schema::text(), "required": true});
     }
     described
 }

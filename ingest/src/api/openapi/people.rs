@@ -29,7 +29,11 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![
         post("/v1/subjects/{id}/export", "export_person", "Everything about a person, with its proofs")
             .part("id", subject(), "The person's id, as the application calls them.")
-            .query("format", one_of(["ndjson", "json"]), "A line for each event, or one document; ndjson unless said.")
+            .query(
+                "format",
+                one_of(["ndjson", "json"]),
+                "A line for each event, or one document; ndjson unless said.",
+            )
             .takes_any(false, &[("application/json", object_with([], [("emails", emails())]))])
             .gives_as(
                 200,
@@ -37,26 +41,38 @@ pub(super) fn operations() -> Vec<Operation> {
                 &[("application/x-ndjson", text()), ("application/json", named("PersonExport"))],
             )
             .refuses(404, unknown),
-        post("/v1/subjects/{id}/erase", "erase_person", "Asks for the erasure of a person's data, or shows what it would do")
-            .details("With `preview: true` nothing is asked for. Otherwise a second admin must agree.")
-            .part("id", subject(), "The person's id, as the application calls them.")
-            .takes(erasure(emails()))
-            .gives("What it would do.", object([("preview", named("ErasurePreview"))]))
-            .gives_as(202, "The erasure.", &[("application/json", named("Erasure"))])
-            .refuses(404, unknown)
-            .refuses(409, "A legal hold forbids it, or it was asked for already."),
+        post(
+            "/v1/subjects/{id}/erase",
+            "erase_person",
+            "Asks for the erasure of a person's data, or shows what it would do",
+        )
+        .details("With `preview: true` nothing is asked for. Otherwise a second admin must agree.")
+        .part("id", subject(), "The person's id, as the application calls them.")
+        .takes(erasure(emails()))
+        .gives("What it would do.", object([("preview", named("ErasurePreview"))]))
+        .gives_as(202, "The erasure.", &[("application/json", named("Erasure"))])
+        .refuses(404, unknown)
+        .refuses(409, "A legal hold forbids it, or it was asked for already."),
         get("/v1/erasures", "list_erasures", "Requests to erase a person's data, newest first")
             .gives("The erasures.", object([("erasures", list(named("Erasure")))])),
         get("/v1/erasures/{id}", "read_erasure", "A request to erase a person's data")
             .part("id", uuid(), "The erasure's id.")
             .gives("The erasure.", named("ErasureDetails"))
             .refuses(404, missing),
-        decide("/v1/erasures/{id}/approve", "approve_erasure", "Agrees to an erasure that another admin asked for"),
+        decide(
+            "/v1/erasures/{id}/approve",
+            "approve_erasure",
+            "Agrees to an erasure that another admin asked for",
+        ),
         decide("/v1/erasures/{id}/cancel", "cancel_erasure", "Ends an erasure that was not carried out"),
-        get("/v1/erasures/{id}/certificate", "read_certificate", "The signed certificate of an erasure; it names nobody")
-            .part("id", uuid(), "The erasure's id.")
-            .gives_as(200, "The certificate, a signed note.", &[("text/plain", text())])
-            .refuses(404, "There is no certificate yet, or no erasure of this id."),
+        get(
+            "/v1/erasures/{id}/certificate",
+            "read_certificate",
+            "The signed certificate of an erasure; it names nobody",
+        )
+        .part("id", uuid(), "The erasure's id.")
+        .gives_as(200, "The certificate, a signed note.", &[("text/plain", text())])
+        .refuses(404, "There is no certificate yet, or no erasure of this id."),
     ]
 }
 
@@ -104,10 +120,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("subject", text()),
         ("known_by", list(text())),
         ("made_at", time()),
-        (
-            "logs",
-            list(object([("log_id", text()), ("origin", text()), ("verifier_key", nullable(text()))])),
-        ),
+        ("logs", list(object([("log_id", text()), ("origin", text()), ("verifier_key", nullable(text()))]))),
     ]);
     let summary = object([
         ("events", count()),
@@ -121,10 +134,11 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("Erasure", object(erasure())),
         (
             "ErasureDetails",
-            object(erasure().into_iter().chain([(
-                "verifier_key",
-                about(text(), "The key that signs certificates."),
-            )])),
+            object(
+                erasure()
+                    .into_iter()
+                    .chain([("verifier_key", about(text(), "The key that signs certificates."))]),
+            ),
         ),
         (
             "ErasurePreview",
@@ -149,7 +163,13 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                         ("complete", about(flag(), "Whether there was time to look at everything.")),
                     ]),
                 ),
-                ("hold", about(nullable(object([("id", uuid()), ("reason", text())])), "The hold that forbids it.")),
+                (
+                    "hold",
+                    about(
+                        nullable(object([("id", uuid()), ("reason", text())])),
+                        "The hold that forbids it.",
+                    ),
+                ),
             ]),
         ),
         (

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::operation::{Operation, Tag};
-use super::schema::{about, any, count, list, map, named, nullable, number, object, one_of, shaped, text, time};
+use super::schema::{
+    about, any, count, list, map, named, nullable, number, object, one_of, shaped, text, time,
+};
 
 pub(super) fn operations() -> Vec<Operation> {
     let get = |path, id, summary| Operation::get(path, id, Tag::Policy, summary);
@@ -16,25 +18,44 @@ pub(super) fn operations() -> Vec<Operation> {
             .refuses(409, "It is not in the state for that.")
     };
     vec![
-        Operation::post("/v1/policy", "propose_policy", Tag::Policy, "Proposes packs, or takes a signed policy")
-            .details("Packs wait for a second admin; a policy that a registered key signed offline is active at once.")
-            .takes_any(true, &[("application/json", packs()), ("text/plain", text())])
-            .gives("The version.", named("PolicyDetails"))
-            .refuses(409, "A signed version that does not rise.")
-            .refuses(422, "A pack is refused; `line` and `column` say where."),
-        get("/v1/policy/{name}", "read_active_policy", "A tenant's active policy, signed, as the edge fetches it")
-            .part("name", shaped("^[a-z0-9][a-z0-9-]{0,62}$"), "The tenant.")
-            .header("If-None-Match", shaped("^\"[0-9]{1,18}\"$"), "The version that is known.")
-            .gives_as(200, "The signed note.", &[("text/plain", text())])
-            .with_header("ETag", "The version.")
-            .gives_as(304, "It is the version that is known.", &[])
-            .with_header("ETag", "The version.")
-            .refuses(404, "The tenant has no active policy."),
-        decide("/v1/policy/{name}/approve", "approve_policy", "Agrees to a version that another admin proposed")
-            .refuses(422, "What was proposed is refused by the rules of today."),
+        Operation::post(
+            "/v1/policy",
+            "propose_policy",
+            Tag::Policy,
+            "Proposes packs, or takes a signed policy",
+        )
+        .details(
+            "Packs wait for a second admin; a policy that a registered key signed offline is active at once.",
+        )
+        .takes_any(true, &[("application/json", packs()), ("text/plain", text())])
+        .gives("The version.", named("PolicyDetails"))
+        .refuses(409, "A signed version that does not rise.")
+        .refuses(422, "A pack is refused; `line` and `column` say where."),
+        get(
+            "/v1/policy/{name}",
+            "read_active_policy",
+            "A tenant's active policy, signed, as the edge fetches it",
+        )
+        .part("name", shaped("^[a-z0-9][a-z0-9-]{0,62}$"), "The tenant.")
+        .header("If-None-Match", shaped("^\"[0-9]{1,18}\"$"), "The version that is known.")
+        .gives_as(200, "The signed note.", &[("text/plain", text())])
+        .with_header("ETag", "The version.")
+        .gives_as(304, "It is the version that is known.", &[])
+        .with_header("ETag", "The version.")
+        .refuses(404, "The tenant has no active policy."),
+        decide(
+            "/v1/policy/{name}/approve",
+            "approve_policy",
+            "Agrees to a version that another admin proposed",
+        )
+        .refuses(422, "What was proposed is refused by the rules of today."),
         decide("/v1/policy/{name}/refuse", "refuse_policy", "Turns a proposed version down"),
-        decide("/v1/policy/{name}/rollback", "roll_back_policy", "Proposes what was active at an earlier version")
-            .refuses(422, "What was active then is refused by the rules of today."),
+        decide(
+            "/v1/policy/{name}/rollback",
+            "roll_back_policy",
+            "Proposes what was active at an earlier version",
+        )
+        .refuses(422, "What was active then is refused by the rules of today."),
         get("/v1/policies", "list_policies", "Versions, newest first")
             .gives("The versions.", object([("policies", list(named("Policy")))])),
         get("/v1/policies/{version}", "read_policy", "A version with its packs and what they change")

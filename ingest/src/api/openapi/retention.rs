@@ -27,7 +27,8 @@ pub(super) fn operations() -> Vec<Operation> {
                 ("drops", list(named("Drop"))),
             ]),
         ),
-        get("/v1/retention/preview", "preview_retention", "What would go now").gives("It in counts and words.", named("RetentionPreview")),
+        get("/v1/retention/preview", "preview_retention", "What would go now")
+            .gives("It in counts and words.", named("RetentionPreview")),
         post("/v1/retention/periods", "propose_periods", "Proposes other periods")
             .takes(object([
                 ("standard_days", number(30, 3653)),
@@ -36,9 +37,18 @@ pub(super) fn operations() -> Vec<Operation> {
             ]))
             .gives("The version.", named("PeriodsVersion"))
             .refuses(422, "Critical events are kept as long as standard ones at least, context no longer."),
-        decide("/v1/retention/periods/{version}/approve", "approve_periods", "Agrees to periods that another admin proposed"),
-        decide("/v1/retention/periods/{version}/refuse", "refuse_periods", "Turns periods down that do not count yet"),
-        get("/v1/holds", "list_holds", "Legal holds, newest first").gives("The holds.", object([("holds", list(named("Hold")))])),
+        decide(
+            "/v1/retention/periods/{version}/approve",
+            "approve_periods",
+            "Agrees to periods that another admin proposed",
+        ),
+        decide(
+            "/v1/retention/periods/{version}/refuse",
+            "refuse_periods",
+            "Turns periods down that do not count yet",
+        ),
+        get("/v1/holds", "list_holds", "Legal holds, newest first")
+            .gives("The holds.", object([("holds", list(named("Hold")))])),
         post("/v1/holds", "place_hold", "Keeps what it covers, whatever its age")
             .takes(hold())
             .gives("The hold.", named("Hold"))
