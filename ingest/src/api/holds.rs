@@ -10,10 +10,9 @@ use shared::problem::Problem;
 use uuid::Uuid;
 
 use super::path::Path;
-use super::policy::posted;
 use super::reader::{Admin, Reader};
 use super::retention::admin;
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::store::holds::{self, Hold};
 use crate::view::time;
 
@@ -40,6 +39,7 @@ impl Wanted {
             Some(text) if text.trim().is_empty() || text.len() > MAX_TEXT => {
                 Err((name, format!("is empty or longer than {MAX_TEXT} bytes")))
             }
+            Some(text) if text.contains('\0') => Err((name, "holds a NUL".to_owned())),
             text => Ok(text),
         };
         let reason = text("reason", Some(self.reason))?.unwrap_or_default();
@@ -85,9 +85,9 @@ pub(super) async fn place(
     Admin(reader): Admin,
     request: Request,
 ) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
+    let text = body::text(&state, request).await?;
     let unreadable = || Problem::new(400, "unreadable-hold", "This is no hold");
-    let wanted: Wanted = serde_json::from_str(&text).map_err(|error| Answer(unreadable().detail(error)))?;
+    let wanted: Wanted = body::read(&text, unreadable())?;
     let hold = wanted
         .checked(&reader.key, state.clock.now().to_utc())
         .map_err(|(name, reason)| Answer(unreadable().detail(format_args!("{name}: {reason}"))))?;

@@ -4,6 +4,7 @@ mod access;
 mod actors;
 pub(crate) mod answers;
 mod batches;
+mod body;
 mod compliance;
 mod coverage;
 mod cursor;

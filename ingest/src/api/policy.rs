@@ -6,12 +6,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use shared::event::TenantId;
-use shared::policy::served::{CONTENT_TYPE, MAX_POLICY_LEN};
+use shared::policy::served::CONTENT_TYPE;
 use shared::problem::Problem;
 
 use super::path::Path;
 use super::reader::{Admin, Reader};
-use super::{Answer, Shared, batches};
+use super::{Answer, Shared, body};
 use crate::policy::PolicyError;
 use crate::store::policies::{self, Policy};
 use crate::view::time;
@@ -49,7 +49,7 @@ pub(super) async fn upload(
     Admin(reader): Admin,
     request: Request,
 ) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
+    let text = body::text(&state, request).await?;
     let admin = admin(&reader);
     let version = if text.trim_start().starts_with('{') {
         state.policies.propose(admin, &text).await?
@@ -136,16 +136,6 @@ fn admin(reader: &Reader) -> crate::policy::Admin<'_> {
 
 fn number(text: &str) -> Result<i64, Answer> {
     text.parse().map_err(|_| Answer::not_found("no policy of this version"))
-}
-
-/// The body as text.
-pub(super) async fn posted(state: &Shared, request: Request) -> Result<String, Answer> {
-    let limit = state.http.max_request_bytes.min(2 * MAX_POLICY_LEN);
-    let bytes = batches::read(request.into_body(), limit).await?;
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|text| !text.contains('\0'))
-        .ok_or_else(|| Answer(Problem::new(400, "unreadable-request", "The request is not plain text")))
 }
 
 impl From<PolicyError> for Answer {

@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 use shared::problem::Problem;
 
 use super::path::Path;
-use super::policy::posted;
 use super::reader::{Admin, Reader};
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::retention::{self, Periods, RetentionError};
 use crate::store::retention::{PeriodsRow, RunRow, drops};
 use crate::view::time;
@@ -34,11 +33,9 @@ pub(super) async fn propose(
     Admin(reader): Admin,
     request: Request,
 ) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
-    let periods: Periods = serde_json::from_str(&text).map_err(|error| {
-        let problem = Problem::new(400, "unreadable-periods", "These are no periods");
-        Answer(problem.detail(error))
-    })?;
+    let text = body::text(&state, request).await?;
+    let unreadable = Problem::new(400, "unreadable-periods", "These are no periods");
+    let periods: Periods = body::read(&text, unreadable)?;
     let version = state.retention.propose(admin(&reader), periods).await?;
     described(&state, &reader, version).await
 }

@@ -11,10 +11,9 @@ use shared::problem::Problem;
 
 use super::erasures::described;
 use super::path::Path;
-use super::policy::posted;
 use super::reader::Admin;
 use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::privacy::export::Format;
 use crate::privacy::{Mode, PrivacyError, Wish};
 
@@ -88,17 +87,11 @@ pub(super) async fn erase(
 }
 
 async fn asked(state: &Shared, request: Request) -> Result<Asked, Answer> {
-    let text = posted(state, request).await?;
+    let text = body::text(state, request).await?;
     if text.trim().is_empty() {
         return Ok(Asked::default());
     }
-    serde_json::from_str(&text).map_err(|error| {
-        Answer(
-            Problem::new(400, "unreadable-request", "The request is not the JSON it should be")
-                .detail(&error)
-                .at(error.line(), error.column()),
-        )
-    })
+    body::read(&text, body::unreadable())
 }
 
 impl From<PrivacyError> for Answer {

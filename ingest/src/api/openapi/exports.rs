@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::events::searched;
 use super::operation::{Operation, Tag};
 use super::schema::{
-    about, count, flag, hex, list, named, nullable, object, object_with, one_of, text, time, uuid,
+    about, count, flag, hex, list, named, nullable, object, object_with, one_of, switch, text, time, uuid,
 };
 use crate::export::Format;
 
@@ -19,8 +19,8 @@ pub(super) fn operations() -> Vec<Operation> {
                  says `complete: false`. With `TE: trailers` rows and SHA-256 come as trailers.",
             )
             .query("format", formats(), "The format; ndjson unless said.")
-            .query("gzip", flag(), "Whether it is compressed; not for parquet.")
-            .query("proofs", flag(), "Whether each line has its proof; for ndjson, and for who may read openings.")
+            .query("gzip", switch(), "Whether it is compressed; not for parquet.")
+            .query("proofs", switch(), "Whether each line has its proof; for ndjson, and for who may read openings.")
             .unmasks()
             .gives_as(200, "The file.", &media())
             .with_header("X-Edgetrail-Export", "The export's id, under which its manifest is found.")

@@ -64,6 +64,11 @@ pub(super) fn flag() -> Value {
     json!({"type": "boolean"})
 }
 
+/// Yes or no in a query.
+pub(super) fn switch() -> Value {
+    one_of(["true", "false", "1", "0"])
+}
+
 /// Any JSON.
 pub(super) fn any() -> Value {
     json!({})
