@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::Query;
-use axum::extract::rejection::QueryRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -15,17 +14,16 @@ use uuid::Uuid;
 
 use super::path::Path;
 use super::reader::Reader;
+use super::writes::{Parameters, once};
 use super::{Answer, Shared};
 use crate::ledger::openings::{self, MAX_LEAVES};
 use crate::store::{absences, log};
 
 /// The lines of leaves `from..to` of a log, or without a log those of events that wait for their place.
-pub(super) async fn lines(
-    state: Shared,
-    reader: Reader,
-    asked: Result<Query<BTreeMap<String, String>>, QueryRejection>,
-) -> Result<Response, Answer> {
+pub(super) async fn lines(state: Shared, reader: Reader, asked: Parameters) -> Result<Response, Answer> {
     let Query(parameters) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
+    once(&parameters)?;
+    let parameters: BTreeMap<String, String> = parameters.into_iter().collect();
     let tenant = reader.tenant.as_str();
     let known = ["log", "from", "to"];
     if let Some(name) = parameters.keys().find(|name| !known.contains(&name.as_str())) {

@@ -12,7 +12,7 @@ use shared::problem::Problem;
 use super::erasures::described;
 use super::path::Path;
 use super::reader::Admin;
-use super::writes::Parameters;
+use super::writes::{Parameters, once};
 use super::{Answer, Shared, body};
 use crate::privacy::export::Format;
 use crate::privacy::{Mode, PrivacyError, Wish};
@@ -36,6 +36,7 @@ pub(super) async fn export(
     request: Request,
 ) -> Result<Response, Answer> {
     let Query(parameters) = parameters.map_err(|error| Answer::parameter("query", error.body_text()))?;
+    once(&parameters)?;
     let mut format = Format::Ndjson;
     for (name, value) in &parameters {
         format = match (name.as_str(), value.as_str()) {

@@ -107,7 +107,7 @@ impl Documentation {
             words: text(&tag["description"]),
             operations: operations()
                 .filter(|(_, _, operation)| operation["tags"][0] == tag["name"])
-                .map(|(path, method, operation)| Operation::read(path, method, operation))
+                .map(|(path, method, operation)| Operation::read(document, path, method, operation))
                 .collect(),
         });
         Self {
@@ -121,7 +121,11 @@ impl Documentation {
 }
 
 impl Operation {
-    fn read(path: &str, method: &str, operation: &Value) -> Self {
+    fn read(document: &Value, path: &str, method: &str, operation: &Value) -> Self {
+        let found = |answer: &Value| match answer["$ref"].as_str().and_then(|name| name.strip_prefix('#')) {
+            Some(pointer) => document.pointer(pointer).unwrap_or(&Value::Null).clone(),
+            None => answer.clone(),
+        };
         Self {
             id: text(&operation["operationId"]),
             method: method.to_ascii_uppercase(),
@@ -131,10 +135,11 @@ impl Operation {
             parameters: items(&operation["parameters"]).map(Parameter::read).collect(),
             bodies: contents(&operation["requestBody"]),
             answers: members(&operation["responses"])
+                .map(|(status, answer)| (status, found(answer)))
                 .map(|(status, answer)| Answer {
                     status: status.to_owned(),
                     words: text(&answer["description"]),
-                    contents: contents(answer),
+                    contents: contents(&answer),
                 })
                 .collect(),
         }

@@ -105,7 +105,7 @@ async fn c15_the_largest_events_are_given_whole_and_nothing_behind_them_is_held_
         Event { details: Some(JsonText::from(&json!({"text": text}))), ..sample(n) }
     };
     let events: Vec<Event> =
-        (0..60).map(|n| if n.is_multiple_of(2) { large(n) } else { sample(n) }).collect();
+        (0..60).map(|n: u64| if n.is_multiple_of(2) { large(n) } else { sample(n) }).collect();
     let mut producer = server.producer().await;
     for event in &events {
         assert_eq!(server.send(&producer.seal(std::slice::from_ref(event))).await["stored"], 1);

@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::events::reason;
 use super::operation::{Operation, Tag};
 use super::schema::{
-    about, flag, list, named, nullable, number, object, object_with, one_of, shaped, text, time, uuid,
+    about, flag, list, named, nullable, number, object, object_with, one_of, reason, shaped, text, time, uuid,
 };
 use crate::auth::{Capability, Role};
 

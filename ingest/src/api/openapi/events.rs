@@ -6,7 +6,7 @@ use shared::event::{BodyState, Outcome, Quality, RetentionClass, Severity, Trust
 use super::operation::{Operation, Tag};
 use super::schema::{
     about, any, base64, count, flag, hex, list, map, named, nullable, number, object, object_with, one_of,
-    shaped, text, time, uuid,
+    reason, shaped, text, time, uuid,
 };
 use crate::store::search::FacetField;
 
@@ -121,11 +121,6 @@ fn actions() -> Value {
 fn fields() -> Value {
     let names = FacetField::ALL.map(FacetField::name).join("|");
     shaped(&format!("^({names})(,({names}))*$"))
-}
-
-/// Why personal data is shown.
-pub(super) fn reason() -> Value {
-    shaped("^[A-Za-z0-9](.{3,498})[A-Za-z0-9.]$")
 }
 
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {

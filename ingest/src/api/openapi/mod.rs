@@ -24,7 +24,7 @@ use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 use super::{Route, router};
-use operation::{Operation, Tag, security_schemes};
+use operation::{Operation, Tag, security_schemes, usual};
 use schema::{about, number, object_with, text};
 
 /// What the document says of the whole.
@@ -63,7 +63,7 @@ pub fn document() -> Value {
         },
         "tags": tags,
         "paths": paths,
-        "components": {"schemas": schemas(), "securitySchemes": security_schemes()},
+        "components": {"schemas": schemas(), "responses": usual(), "securitySchemes": security_schemes()},
     })
 }
 

@@ -136,10 +136,9 @@ impl Operation {
 
     /// That a reason shows what is masked for this one answer.
     pub(super) fn unmasks(self) -> Self {
-        let reason = schema::shaped("^[A-Za-z0-9]([ -~]{3,498})[A-Za-z0-9.]$");
         self.header(
             UNMASK_REASON,
-            reason,
+            schema::reason(),
             "Why personal data is shown in this one answer; on record before it is shown.",
         )
     }
@@ -241,8 +240,8 @@ impl Operation {
 
     fn responses(&self, route: &Route) -> Value {
         let mut all = Map::new();
-        for (status, words) in self.usual(route) {
-            all.insert(status.to_string(), problem(status, words));
+        for (status, name, _) in self.usual(route) {
+            all.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{name}")}));
         }
         for given in &self.given {
             let mut described = json!({"description": given.words});
@@ -273,23 +272,40 @@ impl Operation {
     }
 
     /// What every route of its kind can answer.
-    fn usual(&self, route: &Route) -> Vec<(u16, &'static str)> {
-        let mut usual = vec![
-            (500, "Something broke on the backend's side."),
-            (503, "The store is away, or the request took longer than is allowed: try again."),
-        ];
-        if route.needs.is_some() {
-            usual.extend([
-                (400, "A parameter, a header or the body is not understood; `detail` begins with its name."),
-                (401, "There is no good key or session."),
-                (403, "The role may not do this, or a session's request does not prove where it comes from."),
-            ]);
-        }
-        if self.body.is_some() {
-            usual.push((413, "The body is over the limit of bytes."));
-        }
-        usual
+    fn usual(&self, route: &Route) -> impl Iterator<Item = &'static Usual> {
+        let (is_guarded, has_body) = (route.needs.is_some(), self.body.is_some());
+        USUAL.iter().filter(move |(status, ..)| match status {
+            400 | 401 | 403 => is_guarded,
+            413 => has_body,
+            _ => true,
+        })
     }
+}
+
+/// A status, the name of its answer in the document, and words.
+type Usual = (u16, &'static str, &'static str);
+
+const USUAL: [Usual; 6] = [
+    (
+        400,
+        "NotUnderstood",
+        "A parameter, a header or the body is not understood; `detail` begins with its name.",
+    ),
+    (401, "NotSignedIn", "There is no good key or session."),
+    (
+        403,
+        "NotAllowed",
+        "The role may not do this, or a session's request does not prove where it comes from.",
+    ),
+    (413, "TooLarge", "The body is over the limit of bytes."),
+    (500, "Broken", "Something broke on the backend's side."),
+    (503, "Away", "The store is away, or the request took longer than is allowed: try again."),
+];
+
+/// The answers that many operations have.
+pub(super) fn usual() -> Value {
+    let named = USUAL.iter().map(|(status, name, words)| ((*name).to_owned(), problem(*status, words)));
+    Value::Object(named.collect())
 }
 
 fn problem(status: u16, words: &str) -> Value {

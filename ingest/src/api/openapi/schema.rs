@@ -74,6 +74,12 @@ pub(super) fn any() -> Value {
     json!({})
 }
 
+/// Why personal data is shown: one line of 5 to 500 characters.
+pub(super) fn reason() -> Value {
+    const CONTROL: &str = "\\u0000-\\u001f\\u007f-\\u009f";
+    shaped(&format!("^ *[^\\s{CONTROL}][^{CONTROL}]{{3,498}}[^\\s{CONTROL}] *$"))
+}
+
 /// A list of something.
 pub(super) fn list(item: Value) -> Value {
     json!({"type": "array", "items": item})
