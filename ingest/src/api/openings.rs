@@ -35,14 +35,15 @@ pub(super) async fn lines(state: Shared, reader: Reader, asked: Parameters) -> R
             text.parse::<u64>().map(Some).map_err(|_| Answer::parameter(name, "is not a leaf's index"))
         }
     };
+    let (from, to) = (number("from")?, number("to")?);
     let lines = match parameters.get("log") {
         None => openings::waiting(&state.store, tenant).await?,
         Some(name) => {
             let id: LogId = name.parse().map_err(|error| Answer::parameter("log", error))?;
             let found = log::find(&state.store, name).await?.filter(|log| log.tenant_id == tenant);
             found.ok_or_else(|| Answer::not_found("no such log"))?;
-            let from = number("from")?.unwrap_or(0);
-            let to = number("to")?.unwrap_or_else(|| from.saturating_add(MAX_LEAVES));
+            let from = from.unwrap_or(0);
+            let to = to.unwrap_or_else(|| from.saturating_add(MAX_LEAVES));
             if to < from {
                 return Err(Answer::parameter("to", "is before from"));
             }

@@ -262,7 +262,7 @@ async fn a_running_backend_answers_as_the_document_says_whatever_it_is_asked() {
     std::fs::write(dir.path().join("schemathesis.toml"), configuration(&there)).expect("written");
     std::fs::write(dir.path().join("openapi.json"), document().to_string()).expect("written");
     let url = format!("http://{}", server.address);
-    let (few, more) = (examples(3), examples(8));
+    let (few, more) = (examples(2), examples(3));
     for (who, key, arguments) in [
         ("a viewer", server.viewer_key(), ["--phases", "fuzzing", "--max-examples", &few]),
         ("an auditor", server.auditor_key(), ["--phases", "fuzzing", "--max-examples", &few]),
