@@ -32,7 +32,8 @@ struct Issuer {
 
 impl Issuer {
     async fn start() -> Self {
-        let body: String = PEM.lines().filter(|line| !line.starts_with('-')).collect();
+        let from_begin = PEM.lines().skip_while(|line| !line.starts_with('-')).skip(1);
+        let body: String = from_begin.take_while(|line| !line.starts_with('-')).collect();
         let rsa = RsaKeyPair::from_pkcs8(&STANDARD.decode(body).expect("base64")).expect("a key");
         let random = SystemRandom::new();
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
