@@ -164,6 +164,7 @@ impl Backend {
                 id: entry.id.clone(),
                 tenant: entry.tenant.clone(),
                 tenure: entry.tenure,
+                person: entry.person.clone(),
                 sha256: entry.sha256.to_vec(),
             };
             api_keys::upsert(&store, &key, "configuration").await?;

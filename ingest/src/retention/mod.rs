@@ -20,8 +20,10 @@ use shared::event::TenantId;
 use uuid::Uuid;
 
 use crate::archive::{Archive, ArchiveError};
+use crate::auth::{Admin, SecondPersonError};
 use crate::clock::Clock;
 use crate::own::{OwnError, Recorder};
+use crate::store::asking_people::{self, Matter};
 use crate::store::holds::{self, Hold};
 use crate::store::retention::{self, PeriodsRow};
 use crate::store::{Store, StoreError, Transaction};
@@ -54,8 +56,8 @@ pub enum RetentionError {
     #[error("version {0} is older than one that was approved; propose it again")]
     Overtaken(i64),
     /// One admin is not two.
-    #[error("whoever proposed periods cannot approve them; another admin's key must")]
-    SamePerson,
+    #[error(transparent)]
+    Second(#[from] SecondPersonError),
     /// One admin alone has to wait.
     #[error("with one admin only, a change is announced for seven days: it can be approved from {} on", time(*.0))]
     Announced(DateTime<Utc>),
@@ -74,15 +76,6 @@ pub enum RetentionError {
     /// The archive. What did not get there is not dropped.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-}
-
-/// An admin who changes something.
-#[derive(Debug, Clone, Copy)]
-pub struct Admin<'a> {
-    /// Whose events.
-    pub tenant: &'a TenantId,
-    /// The id of the admin's key.
-    pub key: &'a str,
 }
 
 /// Retention over a store.
@@ -123,6 +116,7 @@ impl Retention {
     /// [`RetentionError`]
     pub async fn propose(&self, admin: Admin<'_>, periods: Periods) -> Result<i64, RetentionError> {
         let periods = periods.checked()?;
+        let person = admin.standing.person()?;
         let tenant = admin.tenant.as_str();
         let mut transaction = self.store.begin().await?;
         retention::lock(&mut transaction, tenant).await?;
@@ -141,6 +135,8 @@ impl Retention {
             effective_at: None,
         };
         retention::propose(&mut transaction, tenant, &row).await?;
+        let matter = Matter::Retention(row.version);
+        asking_people::remember(&mut transaction, admin.tenant, matter, person).await?;
         let now = self.in_force(&mut transaction, tenant).await?;
         let details = json!({"by": admin.key, "periods": periods, "in_force": now});
         self.tell(
@@ -173,18 +169,20 @@ impl Retention {
             return Err(RetentionError::Overtaken(version));
         }
         let now = self.now();
-        let alone = row.proposed_by == admin.key;
-        if alone {
-            if retention::has_another_admin(&mut transaction, tenant, admin.key).await? {
-                return Err(RetentionError::SamePerson);
-            }
-            if now < row.proposed_at + NOTICE {
-                return Err(RetentionError::Announced(row.proposed_at + NOTICE));
-            }
+        let matter = Matter::Retention(version);
+        let asked = asking_people::names(&mut transaction, admin.tenant, matter).await?;
+        let agreed = admin.standing.agree(&asked, now);
+        let alone = agreed == Err(SecondPersonError::SamePerson)
+            && !asking_people::has_second(&mut transaction, admin.tenant, &asked, now).await?;
+        if !alone {
+            agreed?;
+        } else if now < row.proposed_at + NOTICE {
+            return Err(RetentionError::Announced(row.proposed_at + NOTICE));
         }
         let (periods, before) = (Periods::from(row), self.in_force(&mut transaction, tenant).await?);
         let effective = if periods.shortens(before) && !alone { now + COOL_OFF } else { now };
         retention::decide(&mut transaction, tenant, version, admin.key, now, Some(effective)).await?;
+        asking_people::forget(&mut transaction, admin.tenant, matter).await?;
         let details = json!({
             "by": admin.key, "proposed_by": row.proposed_by, "periods": periods, "in_force": before,
             "effective_at": time(effective), "second_person": !alone,
@@ -210,6 +208,7 @@ impl Retention {
             return Err(RetentionError::Decided { version, state: row.state.clone() });
         }
         retention::decide(&mut transaction, tenant, version, admin.key, now, None).await?;
+        asking_people::forget(&mut transaction, admin.tenant, Matter::Retention(version)).await?;
         let details = json!({"by": admin.key, "proposed_by": row.proposed_by, "periods": Periods::from(row)});
         self.tell(&mut transaction, admin, "RETENTION_REFUSED", ("retention", version.to_string()), details)
             .await?;

@@ -8,6 +8,7 @@ pub mod accepted_rules;
 pub mod access;
 pub mod api_keys;
 pub mod app_audit;
+pub mod asking_people;
 pub mod batches;
 pub mod compliance;
 pub mod coverage;

@@ -159,25 +159,6 @@ pub async fn decide(
     Ok(())
 }
 
-/// Whether the tenant has another admin, by a key or as a person.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn has_another_admin(
-    connection: &mut PgConnection,
-    tenant: &str,
-    key: &str,
-) -> Result<bool, StoreError> {
-    sqlx::query_scalar!(
-        r#"select exists (select from tenant_admins where tenant_id = $1 and who <> $2) as "another!""#,
-        tenant,
-        key
-    )
-    .fetch_one(connection)
-    .await
-    .doing("looking for another admin")
-}
-
 /// Keeps an event that is to be recorded.
 ///
 /// # Errors

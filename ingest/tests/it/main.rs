@@ -36,6 +36,7 @@ mod subjects;
 mod support;
 mod tamper;
 mod trial;
+mod two_people;
 mod verify;
 mod witness;
 mod witness_log;

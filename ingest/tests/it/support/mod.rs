@@ -304,8 +304,9 @@ pub(crate) async fn new_key(store: &Store, slug: &str, role: Role) -> String {
     // No test's clock gets there.
     let end = chrono::DateTime::from_timestamp(4_102_444_800, 0).filter(|_| role == Role::Auditor);
     let tenure = Tenure::new(role, end).expect("an auditor ends");
-    let key =
-        ApiKey { id: text.id().to_owned(), tenant: tenant(slug), tenure, sha256: text.sha256().to_vec() };
+    let id = text.id().to_owned();
+    let person = Some(format!("{id}@people.example"));
+    let key = ApiKey { id, tenant: tenant(slug), tenure, person, sha256: text.sha256().to_vec() };
     api_keys::upsert(store, &key, "test").await.expect("registered");
     text.reveal().to_owned()
 }
