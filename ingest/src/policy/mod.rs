@@ -6,13 +6,12 @@
 
 mod document;
 pub mod draft;
-mod notice;
 pub mod relabel;
 
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
-use shared::event::TenantId;
+use shared::event::{RetentionClass, Severity, TenantId};
 use shared::note::{KeyName, Note, VerifierKey};
 use shared::policy::served::{self, Bounds, Document, MAX_POLICY_LEN, MAX_VERSION, Served, ServedError};
 use sqlx::PgConnection;
@@ -22,11 +21,11 @@ use crate::auth::{Admin, SecondPersonError};
 use crate::clock::Clock;
 use crate::config::Signer;
 use crate::ledger::key::LogKey;
+use crate::own::{OwnEvent, outbox};
 use crate::store::asking_people::{self, Matter};
 use crate::store::policies::{self, Policy, PolicyState};
 use crate::store::{Store, StoreError, accepted_rules};
 use document::InboxRule;
-use notice::Notice;
 
 /// Signature lines stand beside the text.
 const MAX_SIGNED_LEN: usize = MAX_POLICY_LEN + 4096;
@@ -422,15 +421,16 @@ impl Policies {
         version: i64,
         details: Value,
     ) -> Result<(), PolicyError> {
-        let notice = Notice {
-            tenant: admin.tenant.to_string(),
-            action: action.to_owned(),
-            version,
-            by: admin.key.to_owned(),
-            at_ms: self.clock.now().millis(),
-            details,
+        let (now, version) = (self.clock.now(), version.to_string());
+        let event =
+            OwnEvent::new(admin.tenant, action, "ingest/policy", now, "policy", &version).by(admin.key);
+        let event = OwnEvent {
+            severity: Severity::Critical,
+            class: RetentionClass::Critical,
+            details: Some(details),
+            ..event
         };
-        Ok(policies::notify(connection, &notice.to_text()).await?)
+        Ok(outbox::keep(connection, &event).await?)
     }
 
     async fn finish(&self, transaction: crate::store::Transaction) -> Result<(), PolicyError> {

@@ -6,7 +6,6 @@
 //! carries its class and the time it arrived, so anybody can check that it was due.
 
 mod job;
-mod notice;
 mod periods;
 mod plan;
 
@@ -16,19 +15,18 @@ pub use plan::Preview;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use shared::event::TenantId;
+use shared::event::{RetentionClass, Severity, TenantId};
 use uuid::Uuid;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::auth::{Admin, SecondPersonError};
 use crate::clock::Clock;
-use crate::own::{OwnError, Recorder};
+use crate::own::{OwnError, OwnEvent, Recorder, outbox};
 use crate::store::asking_people::{self, Matter};
 use crate::store::holds::{self, Hold};
 use crate::store::retention::{self, PeriodsRow};
 use crate::store::{Store, StoreError, Transaction};
 use crate::view::time;
-use notice::Notice;
 
 /// How long a single admin's change is announced before they may put it in force alone.
 const NOTICE: TimeDelta = TimeDelta::days(7);
@@ -266,22 +264,21 @@ impl Retention {
         (kind, id): (&str, String),
         details: Value,
     ) -> Result<(), StoreError> {
-        let notice = Notice {
-            tenant: admin.tenant.clone(),
-            action: action.to_owned(),
-            kind: kind.to_owned(),
-            id,
-            by: admin.key.to_owned(),
-            at_ms: self.clock.now().millis(),
-            details,
+        let now = self.clock.now();
+        let event = OwnEvent::new(admin.tenant, action, "ingest/retention", now, kind, &id).by(admin.key);
+        let event = OwnEvent {
+            severity: Severity::Critical,
+            class: RetentionClass::Permanent,
+            details: Some(details),
+            ..event
         };
-        retention::notify(connection, &notice.to_text()).await
+        outbox::keep(connection, &event).await
     }
 
     async fn finish(&self, transaction: Transaction) -> Result<(), RetentionError> {
         crate::store::commit(transaction).await?;
         // Whoever asked has their answer after the event is durable; should that fail, the job records it.
-        if let Err(error) = notice::record(&self.store, &self.recorder).await {
+        if let Err(error) = outbox::record(&self.store, &self.recorder).await {
             tracing::warn!(%error, "a change of retention is recorded later");
         }
         Ok(())

@@ -405,31 +405,3 @@ pub async fn end_session(
     .doing("ending a session")?;
     Ok(done.rows_affected() == 1)
 }
-
-/// Keeps an event that is to be recorded.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn notify(connection: &mut PgConnection, notice: &str) -> Result<(), StoreError> {
-    sqlx::query!("insert into access_notices (notice) values ($1)", notice)
-        .execute(connection)
-        .await
-        .doing("keeping a notice")?;
-    Ok(())
-}
-
-/// Takes the oldest notices.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn take_notices(connection: &mut PgConnection, limit: i64) -> Result<Vec<String>, StoreError> {
-    sqlx::query_scalar!(
-        "delete from access_notices where id in (
-             select id from access_notices order by id limit $1 for update skip locked)
-         returning notice",
-        limit
-    )
-    .fetch_all(connection)
-    .await
-    .doing("taking notices")
-}
