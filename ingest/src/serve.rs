@@ -24,7 +24,7 @@ use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::keyring::Keyring;
 use crate::ledger::publication::{Publisher, PublisherError};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
-use crate::limits::Limits;
+use crate::limits::{Limits, Readers};
 use crate::own::Recorder;
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
@@ -266,6 +266,7 @@ impl Backend {
             retention,
             exports,
             cursors,
+            readers: Readers::new(config.limits.reader),
             reads,
             access: config.access,
             sign_in: Arc::new(sign_in),

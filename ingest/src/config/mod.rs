@@ -211,13 +211,15 @@ pub struct Integrity {
     pub everything: Duration,
 }
 
-/// Section `limits`: events in a second, 0 for no limit.
+/// Section `limits`: events or requests in a second, 0 for no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// Of a tenant.
     pub tenant: u32,
     /// Of a stream.
     pub source: u32,
+    /// Requests of a key or a person that reads.
+    pub reader: u32,
 }
 
 /// An entry of `signers` or `policy_keys`.
@@ -390,6 +392,7 @@ impl Config {
         let limits = Limits {
             tenant: keys.or("limits.tenant_events_per_second", 0)?,
             source: keys.or("limits.source_events_per_second", 0)?,
+            reader: keys.or("limits.reader_requests_per_second", 50)?,
         };
         let signers = entries::<SignerEntry, _>(&mut keys, "signers", SignerEntry::check)?;
         let api_keys = entries::<ApiKeyEntry, _>(&mut keys, "api_keys", ApiKeyEntry::check)?;
