@@ -18,13 +18,14 @@ use crate::auth::{ApiKey, Attempts, Provider, Reads, Signers, Verifier, reads};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
+use crate::detect;
 use crate::export::Exports;
 use crate::integrity::Watch;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::keyring::Keyring;
 use crate::ledger::publication::{Publisher, PublisherError};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
-use crate::limits::Limits;
+use crate::limits::{Limits, Readers};
 use crate::own::Recorder;
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
@@ -164,6 +165,7 @@ impl Backend {
                 id: entry.id.clone(),
                 tenant: entry.tenant.clone(),
                 tenure: entry.tenure,
+                person: entry.person.clone(),
                 sha256: entry.sha256.to_vec(),
             };
             api_keys::upsert(&store, &key, "configuration").await?;
@@ -265,6 +267,8 @@ impl Backend {
             retention,
             exports,
             cursors,
+            rules: config.detection.rules.into(),
+            readers: Readers::new(config.limits.reader),
             reads,
             access: config.access,
             sign_in: Arc::new(sign_in),
@@ -354,6 +358,13 @@ impl Backend {
             self.state.clock.clone(),
             access_stopped,
         ));
+        let (stop_detection, detection_stopped) = watch::channel(false);
+        let detection = tokio::spawn(detect::run(
+            self.state.store.clone(),
+            Arc::clone(&self.state.rules),
+            self.state.clock.clone(),
+            detection_stopped,
+        ));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -383,6 +394,8 @@ impl Backend {
             } => tracing::warn!("requests are still open, stopping all the same"),
         }
         months.abort();
+        let _ = stop_detection.send(true);
+        let _ = detection.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;

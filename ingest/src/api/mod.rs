@@ -2,6 +2,7 @@
 
 mod access;
 mod actors;
+mod alerts;
 pub(crate) mod answers;
 mod batches;
 mod body;
@@ -61,8 +62,10 @@ use tokio::sync::watch;
 use crate::auth::Reads;
 use crate::clock::Clock;
 use crate::config::{Access, Http, Log};
+use crate::detect::Rule;
 use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
+use crate::limits::Readers;
 use crate::own::Recorder;
 use crate::policy::Policies;
 use crate::privacy::Privacy;
@@ -89,12 +92,16 @@ pub struct State {
     pub exports: Arc<Exports>,
     /// What readers go on with.
     pub cursors: Cursors,
+    /// How much each of them may ask.
+    pub readers: Readers,
     /// What was read and has no event yet.
     pub reads: Reads,
     /// Where people reach us, and from where.
     pub access: Access,
     /// How they sign in.
     pub sign_in: Arc<SignIn>,
+    /// The rules of detection.
+    pub rules: Arc<[Rule]>,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{AdminCommand, ApiKeyCommand, CommandError, SignerCommand, print};
 use crate::api;
-use crate::auth::{ApiKey, ApiKeyText, Notice, Role, Tenure, person};
+use crate::auth::{ApiKey, ApiKeyText, COMMAND_LINE, Notice, Role, Tenure, person};
 use crate::clock::{Clock, random};
 use crate::config::Config;
 use crate::postgres::Neighbour;
@@ -20,12 +20,10 @@ use crate::store::api_keys::ListedKey;
 use crate::store::{Store, StoreError, api_keys, commit, signing_keys};
 use crate::view::time;
 
-/// Who made it, in events: whoever has the server's configuration.
-const BY: &str = "command line";
-
 pub(super) async fn api_key(config: &Config, command: ApiKeyCommand) -> Result<(), CommandError> {
-    if let ApiKeyCommand::Create { role, expires, .. } = &command {
+    if let ApiKeyCommand::Create { role, expires, person, .. } = &command {
         tenure(*role, *expires)?;
+        holder(person.as_deref())?;
     }
     let database = Database::open(config, Neighbour::Join).await?;
     let said = said(&database.store, command).await;
@@ -35,8 +33,8 @@ pub(super) async fn api_key(config: &Config, command: ApiKeyCommand) -> Result<(
 
 async fn said(store: &Store, command: ApiKeyCommand) -> Result<String, CommandError> {
     match command {
-        ApiKeyCommand::Create { tenant, name, role, expires, json } => {
-            let made = Made::mint(tenant, name, tenure(role, expires)?);
+        ApiKeyCommand::Create { tenant, name, role, expires, person, json } => {
+            let made = Made::mint(tenant, name, tenure(role, expires)?, holder(person.as_deref())?);
             let mut transaction = store.begin().await?;
             made.keep(&mut transaction, None).await?;
             commit(transaction).await?;
@@ -52,7 +50,8 @@ async fn said(store: &Store, command: ApiKeyCommand) -> Result<String, CommandEr
             let old = revoked(&mut transaction, &id).await?;
             let role: Role = old.role.parse().map_err(|_| StoreError::Damaged("role"))?;
             let tenant = old.tenant_id.parse().map_err(|_| StoreError::Damaged("tenant of an API key"))?;
-            let made = Made::mint(tenant, old.name.clone(), tenure(role, expires.or(old.expires_at))?);
+            let tenure = tenure(role, expires.or(old.expires_at))?;
+            let made = Made::mint(tenant, old.name, tenure, old.person);
             made.keep(&mut transaction, Some(&id)).await?;
             commit(transaction).await?;
             Ok(made.said(json))
@@ -74,9 +73,10 @@ struct Made {
 }
 
 impl Made {
-    fn mint(tenant: TenantId, name: String, tenure: Tenure) -> Self {
+    fn mint(tenant: TenantId, name: String, tenure: Tenure, person: Option<String>) -> Self {
         let text = ApiKeyText::mint(random(), random());
-        let key = ApiKey { id: text.id().to_owned(), tenant, tenure, sha256: text.sha256().to_vec() };
+        let (id, sha256) = (text.id().to_owned(), text.sha256().to_vec());
+        let key = ApiKey { id, tenant, tenure, person, sha256 };
         Self { text, key, name }
     }
 
@@ -86,6 +86,7 @@ impl Made {
         let details = json!({
             "name": self.name,
             "role": self.key.tenure.role().word(),
+            "person": self.key.person,
             "expires_at": self.key.tenure.until().map(time),
             "replaces": replaces,
         });
@@ -101,6 +102,7 @@ impl Made {
             "tenant": self.key.tenant,
             "name": self.name,
             "role": self.key.tenure.role().word(),
+            "person": self.key.person,
             "expires_at": self.key.tenure.until().map(time),
             "key": self.text.reveal(),
         })
@@ -118,7 +120,7 @@ async fn revoked(connection: &mut PgConnection, id: &str) -> Result<ListedKey, C
 }
 
 fn notice(tenant: &TenantId, action: &str, id: &str, details: Value) -> Notice {
-    Notice::new(tenant, action, BY, ("api_key", id.to_owned()), Clock::system().now())
+    Notice::new(tenant, action, COMMAND_LINE, ("api_key", id.to_owned()), Clock::system().now())
         .with(Severity::Critical, details)
 }
 
@@ -129,13 +131,14 @@ fn shown(key: &ListedKey) -> Value {
         "tenant": key.tenant_id,
         "name": key.name,
         "role": key.role,
+        "person": key.person,
         "created_at": time(key.created_at),
         "expires_at": key.expires_at.map(time),
         "revoked_at": key.revoked_at.map(time),
     })
 }
 
-/// A key in a line: id, tenant, role, state and name.
+/// A key in a line: id, tenant, role, person, state and name.
 fn listed(key: &ListedKey) -> String {
     let state = match (key.revoked_at, key.expires_at) {
         (Some(at), _) => format!("revoked {}", at.format("%Y-%m-%d")),
@@ -143,7 +146,8 @@ fn listed(key: &ListedKey) -> String {
         (None, Some(end)) => format!("until {}", end.format("%Y-%m-%d")),
         (None, None) => "good".to_owned(),
     };
-    format!("{}  {}  {}  {state}  {}", key.id, key.tenant_id, key.role, key.name)
+    let person = key.person.as_deref().unwrap_or("-");
+    format!("{}  {}  {}  {person}  {state}  {}", key.id, key.tenant_id, key.role, key.name)
 }
 
 fn tenure(role: Role, expires: Option<DateTime<Utc>>) -> Result<Tenure, CommandError> {
@@ -151,6 +155,12 @@ fn tenure(role: Role, expires: Option<DateTime<Utc>>) -> Result<Tenure, CommandE
         return Err(CommandError::Usage("--expires: it is over".to_owned()));
     }
     Tenure::new(role, expires).map_err(|error| CommandError::Usage(format!("--expires: {error}")))
+}
+
+/// Who answers for a key.
+fn holder(named: Option<&str>) -> Result<Option<String>, CommandError> {
+    let named = named.map(person).transpose();
+    named.map_err(|reason| CommandError::Usage(format!("--person: {reason}")))
 }
 
 pub(super) async fn admin(config: &Config, command: AdminCommand) -> Result<(), CommandError> {
@@ -162,7 +172,7 @@ pub(super) async fn admin(config: &Config, command: AdminCommand) -> Result<(), 
         tenant,
         who,
         tenure,
-        granted_by: BY.to_owned(),
+        granted_by: COMMAND_LINE.to_owned(),
         granted_at: Utc::now(),
         revoked_by: None,
         revoked_at: None,

@@ -6,8 +6,10 @@
 pub mod absences;
 pub mod accepted_rules;
 pub mod access;
+pub mod alerts;
 pub mod api_keys;
 pub mod app_audit;
+pub mod asking_people;
 pub mod batches;
 pub mod compliance;
 pub mod coverage;
@@ -23,6 +25,7 @@ pub mod links;
 pub mod log;
 pub mod log_keys;
 pub mod openings;
+pub mod own_events;
 pub mod partitions;
 pub mod policies;
 pub mod publications;

@@ -87,7 +87,12 @@ type There = Vec<(&'static [&'static str], &'static str, Vec<String>)>;
 
 /// A server on which there is something of everything.
 async fn filled() -> (Server, There) {
-    let server = Server::start().await;
+    let quick = [
+        ("EDGETRAIL__LOG__INTERVAL_MS", "20"),
+        // Made-up requests come as fast as they are answered.
+        ("EDGETRAIL__LIMITS__READER_REQUESTS_PER_SECOND", "0"),
+    ];
+    let server = Server::with(&quick).await;
     let mut producer = server.producer().await;
     let changed = Event {
         changes: Some(ChangeSet {

@@ -25,7 +25,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives_as(200, "The file.", &media())
             .with_header("X-Edgetrail-Export", "The export's id, under which its manifest is found.")
             .with_header("Content-Disposition", "The name of the file.")
-            .refuses(429, "As many exports are being made as there may be."),
+            .refuses(429, "As many exports are being made as there may be, or the reader asks too often."),
         get("/v1/exports", "list_exports", "A tenant's exports, newest first")
             .gives("The exports.", object([("exports", list(named("Export")))])),
         Operation::post("/v1/exports", "make_export", Tag::Exports, "Makes a file in the background")
@@ -33,7 +33,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .unmasks()
             .takes(wish())
             .gives_as(202, "The export.", &[("application/json", named("Export"))])
-            .refuses(429, "As many exports are being made as there may be."),
+            .refuses(429, "As many exports are being made as there may be, or the reader asks too often."),
         get("/v1/exports/{id}", "read_export", "How far an export is")
             .part("id", uuid(), "The export's id.")
             .gives("The export.", named("Export"))

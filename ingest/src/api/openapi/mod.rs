@@ -7,6 +7,7 @@
 
 mod access;
 mod capture;
+mod detection;
 mod events;
 mod exports;
 mod log;
@@ -93,6 +94,7 @@ fn operations() -> Vec<Operation> {
         people::operations(),
         retention::operations(),
         access::operations(),
+        detection::operations(),
         log::operations(),
         running::operations(),
     ];
@@ -109,6 +111,7 @@ fn schemas() -> Map<String, Value> {
         people::schemas(),
         retention::schemas(),
         access::schemas(),
+        detection::schemas(),
         log::schemas(),
         running::schemas(),
     ];

@@ -16,6 +16,7 @@ pub(super) enum Tag {
     People,
     Retention,
     Access,
+    Detection,
     Log,
     Producers,
     Operation,
@@ -23,7 +24,7 @@ pub(super) enum Tag {
 
 impl Tag {
     /// Every chapter, in order.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Events,
         Self::Exports,
         Self::Capture,
@@ -31,6 +32,7 @@ impl Tag {
         Self::People,
         Self::Retention,
         Self::Access,
+        Self::Detection,
         Self::Log,
         Self::Producers,
         Self::Operation,
@@ -45,6 +47,7 @@ impl Tag {
             Self::People => "People",
             Self::Retention => "Retention",
             Self::Access => "Access",
+            Self::Detection => "Detection",
             Self::Log => "Log",
             Self::Producers => "Producers",
             Self::Operation => "Operation",
@@ -60,6 +63,7 @@ impl Tag {
             Self::People => "A person's data, exported and erased.",
             Self::Retention => "How long what is kept, and what is held back.",
             Self::Access => "Who may read, and who is signed in.",
+            Self::Detection => "What rules find in what is recorded.",
             Self::Log => "The Merkle logs, and what a verifier needs.",
             Self::Producers => "How batches of events arrive.",
             Self::Operation => "For whoever runs the backend.",
@@ -275,7 +279,7 @@ impl Operation {
     fn usual(&self, route: &Route) -> impl Iterator<Item = &'static Usual> {
         let (is_guarded, has_body) = (route.needs.is_some(), self.body.is_some());
         USUAL.iter().filter(move |(status, ..)| match status {
-            400 | 401 | 403 => is_guarded,
+            400 | 401 | 403 | 429 => is_guarded,
             413 => has_body,
             _ => true,
         })
@@ -285,7 +289,7 @@ impl Operation {
 /// A status, the name of its answer in the document, and words.
 type Usual = (u16, &'static str, &'static str);
 
-const USUAL: [Usual; 6] = [
+const USUAL: [Usual; 7] = [
     (
         400,
         "NotUnderstood",
@@ -298,6 +302,7 @@ const USUAL: [Usual; 6] = [
         "The role may not do this, or a session's request does not prove where it comes from.",
     ),
     (413, "TooLarge", "The body is over the limit of bytes."),
+    (429, "TooMany", "The reader asks more often than is allowed."),
     (500, "Broken", "Something broke on the backend's side."),
     (503, "Away", "The store is away, or the request took longer than is allowed: try again."),
 ];
