@@ -233,7 +233,7 @@ fn document() -> Value {
     let mut document = openapi::document();
     for methods in document["paths"].as_object_mut().expect("paths").values_mut() {
         for operation in methods.as_object_mut().expect("methods").values_mut() {
-            if let Some(parameters) = operation["parameters"].as_array_mut() {
+            if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
                 parameters.retain(|parameter| parameter["name"] != "cursor");
             }
         }
