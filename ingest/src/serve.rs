@@ -33,6 +33,7 @@ use crate::receive::Receiver;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
+use crate::tally;
 use crate::telemetry;
 
 /// Months are made three ahead, so a day more or less does not matter.
@@ -346,6 +347,11 @@ impl Backend {
             let retention = self.state.retention.clone();
             tokio::spawn(retention::run(retention, self.retention.interval, retention_stopped))
         });
+        let tallies = tokio::spawn(tally::follow::run(
+            self.state.store.clone(),
+            self.state.clock.clone(),
+            self.state.stopping.clone(),
+        ));
         let (stop_access, access_stopped) = watch::channel(false);
         let access = tokio::spawn(reads::run(
             self.state.store.clone(),
@@ -383,6 +389,7 @@ impl Backend {
             } => tracing::warn!("requests are still open, stopping all the same"),
         }
         months.abort();
+        let _ = tallies.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;

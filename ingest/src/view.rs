@@ -17,11 +17,16 @@ pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
     let opening = StoredOpening::decode(&stored.opening).map_err(|_| damaged())?;
     let event = Event::from_fields(&opening.fields()).map_err(|_| damaged())?;
     let erased: Vec<&str> = opening.erased().into_iter().map(field).collect();
+    Ok(view_of(stored, &event, &erased))
+}
+
+/// The view of a stored event that was read already.
+pub fn view_of(stored: &StoredEvent, event: &Event, erased: &[&str]) -> Value {
     // A column holds the actor of every other event as well: only where it was erased does it stand for it.
     let pseudonym = stored.pseudonym.as_ref().filter(|_| event.actor.is_none());
     let request = &event.request;
     let context = &event.context;
-    Ok(json!({
+    json!({
         "id": event.id,
         "tenant": event.tenant,
         "occurred_at": event.occurred_at.to_string(),
@@ -62,7 +67,7 @@ pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
         "echo": event.echo,
         "erased": erased,
         "pseudonym": pseudonym,
-    }))
+    })
 }
 
 /// What a field is called where it is missing.

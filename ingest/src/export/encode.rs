@@ -16,7 +16,7 @@ use super::ocsf;
 use super::row::{Row, columns, field};
 use crate::store::StoreError;
 use crate::table::{self, Cell, Column, Kind};
-use crate::view::view;
+use crate::view::view_of;
 
 /// Events of a row group.
 const GROUP_ROWS: usize = 10_000;
@@ -118,7 +118,7 @@ impl Encoder {
         match &mut self.body {
             Body::Ndjson => {
                 for row in rows {
-                    let mut line = view(&row.stored)?;
+                    let mut line = view_of(&row.stored, &row.event, &row.erased);
                     if let Some(evidence) = row.evidence {
                         evidence.attach(&mut line);
                     }

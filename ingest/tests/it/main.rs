@@ -34,6 +34,7 @@ mod search;
 mod sessions;
 mod subjects;
 mod support;
+mod tallies;
 mod tamper;
 mod trial;
 mod verify;

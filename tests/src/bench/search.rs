@@ -34,6 +34,8 @@ pub struct Size {
     pub rows: usize,
     /// Where the data is kept and found again; a directory for this run if there is none.
     pub dir: Option<PathBuf>,
+    /// Only with as many tenants.
+    pub tenants: Option<usize>,
 }
 
 impl Size {
@@ -43,7 +45,7 @@ impl Size {
             Extent::Quick => 300_000,
             Extent::Full => 10_000_000,
         };
-        Self { rows, dir: None }
+        Self { rows, dir: None, tenants: None }
     }
 }
 
@@ -67,7 +69,7 @@ const SCENES: [Scene; 2] = [
 pub async fn run(size: &Size) -> Result<Report, BenchError> {
     optimised()?;
     let mut report = Report::default();
-    for scene in SCENES {
+    for scene in SCENES.into_iter().filter(|scene| size.tenants.is_none_or(|only| only == scene.tenants)) {
         let temporary =
             tempfile::Builder::new().prefix("edgetrail").tempdir().map_err(failed("making a directory"))?;
         let dir = size.dir.as_deref().unwrap_or(temporary.path()).join(scene.name);
@@ -176,7 +178,7 @@ fn questions(
             _ => format!("/v1/events?q=ip:203.0.113.{}+last:30d", dice.below(256)),
         }),
         ("timeline", &|_, dice| {
-            format!("/v1/entities/agent/{}/timeline", Year::entity(dice.below(2_000)))
+            format!("/v1/entities/agent/{}/timeline", Year::entity(dice.below(200)))
         }),
         ("facets", &|_, _| "/v1/events/facets".to_owned()),
         ("histogram", &|_, _| "/v1/events/histogram".to_owned()),

@@ -24,6 +24,9 @@ struct Arguments {
     /// Keep the events that are searched in this directory, and find them there the next time.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Search only with 50 tenants, or with 1.
+    #[arg(long, value_name = "COUNT")]
+    tenants: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,8 +76,11 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     }
     if asked(Side::Search) {
         let usual = search::Size::of(extent);
-        let size =
-            search::Size { rows: arguments.rows.unwrap_or(usual.rows), dir: arguments.data.clone() };
+        let size = search::Size {
+            rows: arguments.rows.unwrap_or(usual.rows),
+            dir: arguments.data.clone(),
+            tenants: arguments.tenants,
+        };
         report.extend(search::run(&size).await?);
     }
     if asked(Side::Verify) {

@@ -260,9 +260,9 @@ fn push_words(sql: &mut Sql, pattern: &Pattern) {
         }
         parts => {
             let inner: Vec<String> = parts.iter().map(|part| like_escaped(&byte_escaped(part))).collect();
-            // The random seed of a whole opening is no text.
+            // The random seed of a whole opening is no text. What is encoded is ASCII, so no other collation is needed.
             sql.push(
-                "encode(substr(opening, case get_byte(opening, 0) when 1 then 35 else 3 end), 'escape') ilike ",
+                "encode(substr(opening, case get_byte(opening, 0) when 1 then 35 else 3 end), 'escape') collate \"C\" ilike ",
             );
             sql.push_bind(format!("%{}%", inner.join("%")));
         }
