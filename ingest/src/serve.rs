@@ -97,7 +97,8 @@ impl Database {
             }
             None => {
                 let data_dir = config.database.data_dir.clone();
-                let start = move || Embedded::start(&data_dir, neighbour);
+                let shared_buffers_mb = config.database.shared_buffers_mb;
+                let start = move || Embedded::start(&data_dir, shared_buffers_mb, neighbour);
                 let embedded =
                     tokio::task::spawn_blocking(start).await.expect("starting PostgreSQL does not panic")?;
                 (embedded.connect_options(), Some(embedded))

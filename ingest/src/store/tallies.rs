@@ -296,7 +296,7 @@ struct Row {
     counts: Vec<u8>,
 }
 
-/// Folds what was appended into the sums. False if there was nothing.
+/// Folds what was appended into the sums. Whether there was more than is folded at a time.
 ///
 /// # Errors
 /// If the database refuses.
@@ -359,7 +359,7 @@ pub async fn fold(connection: &mut PgConnection) -> Result<bool, StoreError> {
     });
     let rows = rows.collect();
     put(connection, rows).await?;
-    Ok(true)
+    Ok(i64::try_from(deltas.len()) == Ok(FOLDED_TOGETHER))
 }
 
 async fn put(connection: &mut PgConnection, rows: Vec<Row>) -> Result<(), StoreError> {

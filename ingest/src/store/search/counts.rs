@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::search::Term;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{Executor as _, PgConnection, Postgres, QueryBuilder};
 
 use super::Scope;
 use crate::receive::rollup::COVERAGE_RECORDED;
@@ -281,7 +281,13 @@ pub async fn facets(
         }
         sql.push(" order by 4 desc, 2 limit ").push_bind(top).push(")");
     }
-    sql.build_query_as().fetch_all(store.pool()).await.doing("counting values")
+    let doing = "counting values";
+    let mut transaction = store.begin().await?;
+    // Hashed, not sorted in files.
+    transaction.execute("set local work_mem = '64MB'").await.doing(doing)?;
+    let rows = sql.build_query_as().fetch_all(&mut *transaction).await.doing(doing)?;
+    commit(transaction).await?;
+    Ok(rows)
 }
 
 /// The same where no event needs to be looked at for what it is, but for when.

@@ -5,26 +5,22 @@ mod condition;
 mod counts;
 mod people;
 mod sweep;
+mod words;
 
 pub use counts::{Cell, Counted, FacetField, FacetRow, counted_apart, facets, histogram};
 pub use people::{Figure, Person, figures, person};
 pub use sweep::{Sweep, Swept};
 
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join_all;
 use shared::event::Timestamp;
 use shared::search::{Expr, Query, Term, TextField};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use self::words::Words;
 use super::events::StoredEvent;
 use super::{Doing as _, Store, StoreError};
 use crate::receive::rollup::COVERAGE_RECORDED;
-
-/// Parts of a window in which words are looked for, of which the newest comes first.
-const PARTS: i32 = 9;
-/// Connections on which words are looked for in the other parts.
-const SCANS: i32 = 4;
 
 /// Which events.
 #[derive(Debug, Clone)]
@@ -86,64 +82,25 @@ pub async fn page(
     after: Option<Position>,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    if scope.query.mentions(|term| matches!(term, Term::Words(_))) {
-        return page_of_words(store, scope, after, limit).await;
+    if let Some(words) = Words::of(scope) {
+        return words.page(store, after, usize::try_from(limit).unwrap_or(0)).await;
     }
-    page_at_once(store, scope, after, limit).await
-}
-
-async fn page_at_once(
-    store: &Store,
-    scope: &Scope,
-    after: Option<Position>,
-    limit: i64,
-) -> Result<Vec<StoredEvent>, StoreError> {
     let mut sql = QueryBuilder::<Postgres>::new(
         "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
          from events",
     );
     scope.push(&mut sql);
+    push_after(&mut sql, after);
+    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
+    sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
+}
+
+/// Only what stands behind a place in the list.
+fn push_after(sql: &mut QueryBuilder<Postgres>, after: Option<Position>) {
     if let Some(after) = after {
         // A row comparison alone prunes no partition.
         sql.push(" and filed_at <= ").push_bind(after.filed_at);
         sql.push(" and (filed_at, id) < (").push_bind(after.filed_at);
         sql.push(", ").push_bind(after.id).push(")");
     }
-    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
-    sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
-}
-
-/// Words are compared with every opening until the page is full. Frequent ones fill it from the newest part of the window;
-/// what is left for rare ones is compared on several connections.
-async fn page_of_words(
-    store: &Store,
-    scope: &Scope,
-    after: Option<Position>,
-    limit: i64,
-) -> Result<Vec<StoredEvent>, StoreError> {
-    let end = scope.to.unwrap_or_else(|| scope.now.to_utc());
-    let end = after.map_or(end, |after| end.min(after.filed_at)).max(scope.from);
-    let part = (end - scope.from) / PARTS;
-    let edge = |at: i32| end - part * at;
-    let of = |from, to| Scope { from, to, ..scope.clone() };
-    let newest = of(edge(1), scope.to);
-    let mut found = page_at_once(store, &newest, after, limit).await?;
-    let missing = limit - i64::try_from(found.len()).unwrap_or(limit);
-    if missing <= 0 {
-        return Ok(found);
-    }
-    // Each takes as many of the other parts as the next.
-    let others: Vec<Scope> = (0..SCANS)
-        .map(|at| {
-            let (first, last) = (1 + (PARTS - 1) * at / SCANS, 1 + (PARTS - 1) * (at + 1) / SCANS);
-            let from = if last == PARTS { scope.from } else { edge(last) };
-            of(from, Some(edge(first)))
-        })
-        .collect();
-    let pages = others.iter().map(|part| page_at_once(store, part, None, missing));
-    for page in try_join_all(pages).await? {
-        found.extend(page);
-    }
-    found.truncate(usize::try_from(limit).unwrap_or(0));
-    Ok(found)
 }
