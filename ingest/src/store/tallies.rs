@@ -1,12 +1,13 @@
 //! Sums of events by hour and day ([`crate::tally`]): appended, folded, counted again, read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Executor as _, PgConnection};
 
 use super::search::counted_apart;
 use super::{Doing as _, Store, StoreError, Transaction};
+use crate::tally::follow::floored;
 use crate::tally::{DAY_MS, Hours, Kind, Tally};
 
 /// Any number, the same in every process.
@@ -56,8 +57,9 @@ pub async fn begin(store: &Store) -> Result<Transaction, StoreError> {
 /// # Errors
 /// If the database refuses.
 pub async fn lock(connection: &mut PgConnection) -> Result<bool, StoreError> {
-    // What it writes can be counted again.
-    connection.execute("set local synchronous_commit = off").await.doing("preparing to keep tallies")?;
+    // What it writes can be counted again, and counting the days of somebody busy takes a while.
+    let settings = "set local synchronous_commit = off; set local statement_timeout = '10min'";
+    connection.execute(settings).await.doing("preparing to keep tallies")?;
     sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "held!""#, LOCK)
         .fetch_one(connection)
         .await
@@ -201,8 +203,8 @@ pub async fn recount(
     .await
     .doing(doing)?;
     sqlx::query!(
-        "delete from tallies where tenant_id = $1 and start >= $2 and start < $3
-         or tenant_id = $1 and is_day and start = date_trunc('day', $2::timestamptz, 'UTC')",
+        "delete from tallies where tenant_id = $1 and start >= date_trunc('day', $2::timestamptz, 'UTC') and start < $3
+         and (is_day or start >= $2)",
         tenant,
         from,
         to
@@ -213,7 +215,12 @@ pub async fn recount(
     let mut sums: BTreeMap<(Kind, DateTime<Utc>), Tally<'static>> = BTreeMap::new();
     for counted in counted_apart(connection, tenant, from, to).await? {
         let tally = sums.entry((counted.kind, counted.hour)).or_default();
-        tally.add(counted.field, counted.value.map(Into::into), counted.label.map(Into::into), counted.events);
+        tally.add(
+            counted.field,
+            counted.value.map(Into::into),
+            counted.label.map(Into::into),
+            counted.events,
+        );
     }
     let rows = sums.iter().map(|((kind, hour), tally)| Row {
         tenant: tenant.to_owned(),
@@ -296,11 +303,12 @@ struct Row {
     counts: Vec<u8>,
 }
 
-/// Folds what was appended into the sums. Whether there was more than is folded at a time.
+/// Folds what was appended into the sums, and makes the days before `today` that it is about. Whether there was more than is
+/// folded at a time.
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn fold(connection: &mut PgConnection) -> Result<bool, StoreError> {
+pub async fn fold(connection: &mut PgConnection, today: DateTime<Utc>) -> Result<bool, StoreError> {
     let doing = "folding tallies";
     let deltas = sqlx::query!(
         "delete from tally_deltas where id in (select id from tally_deltas order by id limit $1)
@@ -345,7 +353,7 @@ pub async fn fold(connection: &mut PgConnection) -> Result<bool, StoreError> {
         let (tenant, kind) = (delta.tenant_id.as_str(), delta.kind);
         let sum = sums.entry((tenant, kind, false, delta.hour)).or_default();
         sum.add_encoded(&delta.counts).ok_or_else(damaged)?;
-        let day = crate::tally::follow::floored(delta.hour, DAY_MS);
+        let day = floored(delta.hour, DAY_MS);
         if let Some(sum) = sums.get_mut(&(tenant, kind, true, day)) {
             sum.add_encoded(&delta.counts).ok_or_else(damaged)?;
         }
@@ -358,7 +366,17 @@ pub async fn fold(connection: &mut PgConnection) -> Result<bool, StoreError> {
         counts: tally.encode(),
     });
     let rows = rows.collect();
+    let late: BTreeSet<(&str, DateTime<Utc>)> = deltas
+        .iter()
+        .map(|delta| (delta.tenant_id.as_str(), floored(delta.hour, DAY_MS)))
+        .filter(|(tenant, day)| {
+            *day < today && !sums.contains_key(&(*tenant, Kind::Values.code(), true, *day))
+        })
+        .collect();
     put(connection, rows).await?;
+    for (tenant, day) in late {
+        make_day(connection, tenant, day).await?;
+    }
     Ok(i64::try_from(deltas.len()) == Ok(FOLDED_TOGETHER))
 }
 

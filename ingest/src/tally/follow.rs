@@ -16,8 +16,10 @@ use crate::store::{Store, StoreError};
 const EVERY: Duration = Duration::from_secs(2);
 /// How often days that are over are looked for.
 const DAYS_EVERY: TimeDelta = TimeDelta::hours(1);
-/// How far back days are made that are over. Late events go into the days there are; further back an hour tells as much.
+/// How far back days are made that are over and had no late event; further back an hour tells as much.
 const DAYS_BACK: TimeDelta = TimeDelta::days(40);
+/// Days before the last that are counted again in one transaction.
+const DAYS_TOGETHER: TimeDelta = TimeDelta::days(3);
 /// While another process works on the sums.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -86,7 +88,7 @@ pub async fn settle(store: &Store, clock: &Clock, tenant: &str) -> Result<(), St
     Ok(())
 }
 
-/// One transaction: a tenant's day of what is stale, or what was stored.
+/// One transaction: some of a tenant's days that are stale, or what was stored.
 async fn round(store: &Store, now: DateTime<Utc>) -> Result<Round, StoreError> {
     let mut transaction = tallies::begin(store).await?;
     if !tallies::lock(&mut transaction).await? {
@@ -101,16 +103,18 @@ async fn round(store: &Store, now: DateTime<Utc>) -> Result<Round, StoreError> {
             Round::More
         }
         Some(Stale { tenant: Some(tenant), from, to, .. }) => {
-            let day = floored(to - TimeDelta::microseconds(1), DAY_MS);
-            let begin = from.max(day);
+            let last = floored(to - TimeDelta::microseconds(1), DAY_MS);
+            let begin = from.max(last - DAYS_TOGETHER);
             tallies::recount(&mut transaction, &tenant, begin, to).await?;
             tallies::shorten_within(&mut transaction, &tenant, begin, to).await?;
-            if day + TimeDelta::milliseconds(DAY_MS) <= now {
+            let mut day = floored(begin, DAY_MS);
+            while day + TimeDelta::days(1) <= now && day <= last {
                 tallies::make_day(&mut transaction, &tenant, day).await?;
+                day += TimeDelta::days(1);
             }
             Round::More
         }
-        None if tallies::fold(&mut transaction).await? => Round::More,
+        None if tallies::fold(&mut transaction, floored(now, DAY_MS)).await? => Round::More,
         None => Round::Done,
     };
     crate::store::commit(transaction).await?;

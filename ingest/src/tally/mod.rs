@@ -8,6 +8,7 @@
 //!
 //! Another thing to count is another [`Kind`], with the fields it likes.
 
+pub mod combination;
 pub mod follow;
 
 use std::borrow::Cow;
@@ -35,23 +36,27 @@ pub enum Kind {
     Outcomes,
     /// Values, for facets: under each field's [`FacetField::code`].
     Values,
+    /// Values that occur together ([`combination`]), for facets of a search: under field 0. Of all events, also those that
+    /// lists leave out unless they are asked for.
+    Combinations,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Outcomes, Self::Values];
+    pub const ALL: [Self; 3] = [Self::Outcomes, Self::Values, Self::Combinations];
 
     /// What stands for it in the database.
     pub fn code(self) -> i16 {
         match self {
             Self::Outcomes => 0,
             Self::Values => 1,
+            Self::Combinations => 2,
         }
     }
 
     /// Whether it is summed up by day as well: that pays where an hour has many values.
     pub fn has_days(self) -> bool {
-        self == Self::Values
+        self != Self::Outcomes
     }
 }
 
@@ -70,13 +75,7 @@ pub struct Tally<'a>(HashMap<(u8, Option<Cow<'a, str>>), Count<'a>>);
 
 impl<'a> Tally<'a> {
     /// Adds events with a value.
-    pub fn add(
-        &mut self,
-        field: u8,
-        value: Option<Cow<'a, str>>,
-        label: Option<Cow<'a, str>>,
-        events: u64,
-    ) {
+    pub fn add(&mut self, field: u8, value: Option<Cow<'a, str>>, label: Option<Cow<'a, str>>, events: u64) {
         match self.0.get_mut(&(field, value.clone())) {
             Some(known) => {
                 known.events = known.events.saturating_add(events);
@@ -172,13 +171,15 @@ fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
 pub struct Hours<'a>(BTreeMap<(&'a str, Kind, i64), Tally<'a>>);
 
 impl<'a> Hours<'a> {
-    /// Adds a stored event, unless searches leave it out.
+    /// Adds a stored event.
     pub fn add(&mut self, event: &'a Event, filed_at: DateTime<Utc>) {
+        let hour = filed_at.timestamp_millis().div_euclid(HOUR_MS);
+        let key = |kind| (event.tenant.as_str(), kind, hour);
+        let combined = combination::of_event(event);
+        self.0.entry(key(Kind::Combinations)).or_default().add(0, Some(combined.into()), None, 1);
         if event.action.as_str() == COVERAGE_RECORDED {
             return;
         }
-        let hour = filed_at.timestamp_millis().div_euclid(HOUR_MS);
-        let key = |kind| (event.tenant.as_str(), kind, hour);
         let cell = cell(event.outcome.byte(), event.severity.byte());
         self.0.entry(key(Kind::Outcomes)).or_default().add(0, Some(cell.into()), None, 1);
         let values = self.0.entry(key(Kind::Values)).or_default();
@@ -196,7 +197,12 @@ impl<'a> Hours<'a> {
     /// Every sum, in the order of its key: tenant, kind, hour, counts.
     pub fn rows(&self) -> impl Iterator<Item = (&'a str, Kind, DateTime<Utc>, Vec<u8>)> {
         self.0.iter().map(|((tenant, kind, hour), tally)| {
-            (*tenant, *kind, DateTime::from_timestamp_millis(hour * HOUR_MS).unwrap_or_default(), tally.encode())
+            (
+                *tenant,
+                *kind,
+                DateTime::from_timestamp_millis(hour * HOUR_MS).unwrap_or_default(),
+                tally.encode(),
+            )
         })
     }
 }
@@ -268,7 +274,8 @@ mod tests {
     #[test]
     fn bytes_that_are_cut_or_changed_never_panic() {
         let bytes = tally().encode();
-        let whole_entries = (1..bytes.len()).filter(|len| Tally::default().add_encoded(&bytes[..*len]).is_some());
+        let whole_entries =
+            (1..bytes.len()).filter(|len| Tally::default().add_encoded(&bytes[..*len]).is_some());
         // Behind the version, and behind each of the three entries but the last.
         assert_eq!(whole_entries.count(), 3);
         for at in 0..bytes.len() {

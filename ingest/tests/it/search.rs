@@ -349,7 +349,10 @@ async fn without_a_beginning_a_search_goes_back_until_its_page_is_full_and_its_p
     send(&server, &events).await;
     let page = server.get("/v1/events?limit=2&q=agent").await.json();
     let from: DateTime<Utc> = page["window"]["from"].as_str().expect("text").parse().expect("a time");
-    assert_eq!((page["events"].as_array().map(Vec::len), &page["window"]["default"]), (Some(2), &json!(true)));
+    assert_eq!(
+        (page["events"].as_array().map(Vec::len), &page["window"]["default"]),
+        (Some(2), &json!(true))
+    );
     assert!((45..80).contains(&(Utc::now() - from).num_days()), "a third one was looked for: {from}");
     for limit in 1..9 {
         let mut found = Vec::new();

@@ -118,7 +118,9 @@ async fn ask(rows: usize, scene: Scene, dir: &Path) -> Result<Report, BenchError
         sqlx::query_scalar("select pg_database_size(current_database())").fetch_one(&mut database).await?;
     report.row("  the database", format!("{:.1} GB", bytes as f64 / 1e9));
     let (address, api_key) = (ingest.address(), ingest.api_key().to_owned());
-    let asking = tokio::task::spawn_blocking(move || questions(address, &api_key, &year, scene, &mut report).map(|()| report));
+    let asking = tokio::task::spawn_blocking(move || {
+        questions(address, &api_key, &year, scene, &mut report).map(|()| report)
+    });
     asking.await.map_err(|error| BenchError::Answer(error.to_string()))?
 }
 
@@ -180,7 +182,8 @@ fn questions(
     scene: Scene,
     report: &mut Report,
 ) -> Result<(), BenchError> {
-    let mut client = Client { connection: Conversation::open(address).map_err(failed("connecting"))?, api_key };
+    let mut client =
+        Client { connection: Conversation::open(address).map_err(failed("connecting"))?, api_key };
     let mut dice = Dice::of(7);
     let people = |dice: &mut Dice| Year::person(dice.below(500));
     let kinds: [(&str, &dyn Fn(usize, &mut Dice) -> String); 9] = [
@@ -191,9 +194,7 @@ fn questions(
             2 => "/v1/events?q=action:AGENT_*+outcome:failure+last:30d".to_owned(),
             _ => format!("/v1/events?q=ip:203.0.113.{}+last:30d", dice.below(256)),
         }),
-        ("timeline", &|_, dice| {
-            format!("/v1/entities/agent/{}/timeline", Year::entity(dice.below(200)))
-        }),
+        ("timeline", &|_, dice| format!("/v1/entities/agent/{}/timeline", Year::entity(dice.below(200)))),
         ("facets", &|_, _| "/v1/events/facets".to_owned()),
         ("histogram", &|_, _| "/v1/events/histogram".to_owned()),
         ("facets_filtered", &|at, dice| {
@@ -243,10 +244,8 @@ struct Client<'a> {
 
 impl Client<'_> {
     fn ask(&mut self, path: &str, times: &mut Times) -> Result<Value, BenchError> {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: ingest\r\nauthorization: Bearer {}\r\n\r\n",
-            self.api_key
-        );
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: ingest\r\nauthorization: Bearer {}\r\n\r\n", self.api_key);
         let start = Instant::now();
         let answer = self.connection.say(request.as_bytes()).map_err(failed("asking"))?;
         times.0.push(start.elapsed());
@@ -276,7 +275,13 @@ impl Times {
         };
         report.row(
             format!("  {name}"),
-            format!("{} answers; p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms", self.0.len(), at(50), at(95), at(99)),
+            format!(
+                "{} answers; p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
+                self.0.len(),
+                at(50),
+                at(95),
+                at(99)
+            ),
         );
         report.figure(&format!("{}.{name}_p50_ms", scene.figures), at(50));
         report.figure(&format!("{}.{name}_p95_ms", scene.figures), at(95));

@@ -48,7 +48,14 @@ const KINDS: [Kind; 16] = [
     ("DATA_EXPORTED", Severity::Warning, "export", "GET", "/api/exports/{id}", "app/export"),
     ("MFA_ENROLLED", Severity::Warning, "user", "POST", "/auth/v1/factors", "supabase/mfa"),
     ("ROLE_GRANTED", Severity::Critical, "user", "POST", "/api/admin/roles", "app/role-grant"),
-    ("USER_DELETED", Severity::Critical, "user", "DELETE", "/auth/v1/admin/users/{id}", "supabase/user-delete"),
+    (
+        "USER_DELETED",
+        Severity::Critical,
+        "user",
+        "DELETE",
+        "/auth/v1/admin/users/{id}",
+        "supabase/user-delete",
+    ),
 ];
 
 /// Numbers that only look random (splitmix64).

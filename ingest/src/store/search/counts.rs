@@ -3,6 +3,8 @@
 //! A search that names nothing but a time is answered from sums ([`crate::tally`]), as far as they go: hours in which a window
 //! or a bucket begins, and hours whose events changed, are counted from the events, in the same snapshot.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::search::Term;
 use sqlx::{Executor as _, PgConnection, Postgres, QueryBuilder};
@@ -11,6 +13,7 @@ use super::Scope;
 use crate::receive::rollup::COVERAGE_RECORDED;
 use crate::store::tallies::{self, Span, Sum};
 use crate::store::{Doing as _, Store, StoreError, commit};
+use crate::tally::combination::{self, COMBINED, Combination};
 use crate::tally::follow::{floored, hour_from};
 use crate::tally::{DAY_MS, HOUR_MS, Kind, Tally, of_cell};
 
@@ -239,9 +242,15 @@ pub async fn facets(
     if scope.is_only_time() {
         return facets_of_time(store, scope, fields, top).await;
     }
+    if combination::is_enough_for(&scope.query)
+        && let Some(rows) = facets_of_combinations(store, scope, fields, top).await?
+    {
+        return Ok(rows);
+    }
     // Few combinations of the other values occur, so that they are counted once and added up; people are many. Where each
     // look at an event is dear, each is looked at once.
-    let reads_openings = scope.query.mentions(|term| matches!(term, Term::Words(_) | Term::Has(_) | Term::Is(_)));
+    let reads_openings =
+        scope.query.mentions(|term| matches!(term, Term::Words(_) | Term::Has(_) | Term::Is(_)));
     let mut sql = QueryBuilder::<Postgres>::new("with ");
     if reads_openings {
         sql.push("base as materialized (select action, actor_id, actor_email, entity_type, severity, outcome, trust,");
@@ -276,7 +285,9 @@ pub async fn facets(
             sql.push(" group by actor_id");
         } else {
             let name = field.name();
-            sql.push("::text, of_").push(name).push("::text, null::text, sum(events)::bigint from combined group by of_");
+            sql.push("::text, of_")
+                .push(name)
+                .push("::text, null::text, sum(events)::bigint from combined group by of_");
             sql.push(name);
         }
         sql.push(" order by 4 desc, 2 limit ").push_bind(top).push(")");
@@ -297,40 +308,102 @@ async fn facets_of_time(
     fields: &[FacetField],
     top: i64,
 ) -> Result<Vec<FacetRow>, StoreError> {
-    let tenant = scope.tenant.as_str();
-    let window = (scope.from, scope.to.unwrap_or(END_OF_TIME).max(scope.from));
-    let whole = (hour_from(window.0), floored(window.1, HOUR_MS));
     let mut transaction = tallies::begin(store).await?;
-    let mut from_events = tallies::stale_within(&mut transaction, tenant, window).await?;
-    if whole.0 < whole.1 {
-        from_events.extend([(window.0, whole.0), (whole.1, window.1)]);
+    let summed = Summed::read(&mut transaction, scope, Kind::Values).await?;
+    commit(transaction).await?;
+    Ok(most_frequent(&summed.tally()?, fields, usize::try_from(top).unwrap_or(0)))
+}
+
+/// The same where the search names nothing but what is summed up in combinations: only people are counted in the events. None
+/// where a combination cannot be read.
+async fn facets_of_combinations(
+    store: &Store,
+    scope: &Scope,
+    fields: &[FacetField],
+    top: i64,
+) -> Result<Option<Vec<FacetRow>>, StoreError> {
+    let doing = "counting values";
+    let mut transaction = tallies::begin(store).await?;
+    let summed = Summed::read(&mut transaction, scope, Kind::Combinations).await?;
+    let people: Vec<FacetRow> = if fields.contains(&FacetField::Actor) {
+        // Hashed, not sorted in files.
+        transaction.execute("set local work_mem = '64MB'").await.doing(doing)?;
+        let mut sql = QueryBuilder::<Postgres>::new("select ");
+        sql.push_bind(FacetField::Actor.name());
+        sql.push(
+            "::text as field, actor_id as value, max(actor_email) as label, count(*) as count from events",
+        );
+        scope.push(&mut sql);
+        sql.push(" group by actor_id order by 4 desc, 2 limit ").push_bind(top);
+        sql.build_query_as().fetch_all(&mut *transaction).await.doing(doing)?
     } else {
-        from_events.push(window);
-    }
-    let from_events = joined(from_events, window);
-    let from_sums = without(window, &from_events);
-    let mut sums = tallies::days(&mut transaction, tenant, Kind::Values, whole).await?;
-    sums.retain(|day| from_sums.iter().any(|span| span.0 <= day.start && day_end(day) <= span.1));
-    let days: Vec<Span> = sums.iter().map(|day| (day.start, day_end(day))).collect();
-    let days = joined(days, window);
-    let by_hour: Vec<Span> = from_sums.iter().flat_map(|span| without(*span, &days)).collect();
-    sums.extend(tallies::hours(&mut transaction, tenant, Kind::Values, &by_hour).await?);
-    let deltas = tallies::deltas(&mut transaction, tenant, Kind::Values, whole).await?;
-    sums.extend(deltas.into_iter().filter(|delta| is_in(&from_sums, delta.start)));
-    let mut counted = Vec::new();
-    for (from, to) in from_events {
-        counted.extend(counted_apart(&mut transaction, tenant, from, to).await?);
-    }
+        Vec::new()
+    };
     commit(transaction).await?;
 
+    let combined = summed.tally()?;
     let mut tally = Tally::default();
-    for sum in &sums {
-        tally.add_encoded(&sum.counts).ok_or(StoreError::Damaged("tally"))?;
+    for (_, text, count) in combined.iter() {
+        let Some(values) = text.and_then(Combination::read) else { return Ok(None) };
+        if values.is_found_by(&scope.query) {
+            for field in COMBINED {
+                tally.add(field.code(), values.facet(field), None, count.events);
+            }
+        }
     }
-    for one in counted.into_iter().filter(|one| one.kind == Kind::Values) {
-        tally.add(one.field, one.value.map(Into::into), one.label.map(Into::into), one.events);
+    let others: Vec<FacetField> = fields.iter().copied().filter(|it| *it != FacetField::Actor).collect();
+    let mut rows = most_frequent(&tally, &others, usize::try_from(top).unwrap_or(0));
+    rows.extend(people);
+    Ok(Some(rows))
+}
+
+/// What a window adds up to: sums of its days and hours, and what of it was counted.
+#[derive(Debug)]
+struct Summed {
+    kind: Kind,
+    sums: Vec<Sum>,
+    counted: Vec<Counted>,
+}
+
+impl Summed {
+    /// Reads a kind of sums of a scope's window, and counts where a sum cannot tell.
+    async fn read(connection: &mut PgConnection, scope: &Scope, kind: Kind) -> Result<Self, StoreError> {
+        let tenant = scope.tenant.as_str();
+        let window = (scope.from, scope.to.unwrap_or(END_OF_TIME).max(scope.from));
+        let whole = (hour_from(window.0), floored(window.1, HOUR_MS));
+        let mut from_events = tallies::stale_within(connection, tenant, window).await?;
+        if whole.0 < whole.1 {
+            from_events.extend([(window.0, whole.0), (whole.1, window.1)]);
+        } else {
+            from_events.push(window);
+        }
+        let from_events = joined(from_events, window);
+        let from_sums = without(window, &from_events);
+        let mut sums = tallies::days(connection, tenant, kind, whole).await?;
+        sums.retain(|day| from_sums.iter().any(|span| span.0 <= day.start && day_end(day) <= span.1));
+        let days = joined(sums.iter().map(|day| (day.start, day_end(day))).collect(), window);
+        let by_hour: Vec<Span> = from_sums.iter().flat_map(|span| without(*span, &days)).collect();
+        sums.extend(tallies::hours(connection, tenant, kind, &by_hour).await?);
+        let deltas = tallies::deltas(connection, tenant, kind, whole).await?;
+        sums.extend(deltas.into_iter().filter(|delta| is_in(&from_sums, delta.start)));
+        let mut counted = Vec::new();
+        for (from, to) in from_events {
+            counted.extend(counted_apart(connection, tenant, from, to).await?);
+        }
+        Ok(Self { kind, sums, counted })
     }
-    Ok(most_frequent(&tally, fields, usize::try_from(top).unwrap_or(0)))
+
+    fn tally(&self) -> Result<Tally<'_>, StoreError> {
+        let mut tally = Tally::default();
+        for sum in &self.sums {
+            tally.add_encoded(&sum.counts).ok_or(StoreError::Damaged("tally"))?;
+        }
+        for one in self.counted.iter().filter(|one| one.kind == self.kind) {
+            let (value, label) = (one.value.as_deref(), one.label.as_deref());
+            tally.add(one.field, value.map(Cow::Borrowed), label.map(Cow::Borrowed), one.events);
+        }
+        Ok(tally)
+    }
 }
 
 fn day_end(day: &Sum) -> DateTime<Utc> {
@@ -347,7 +420,9 @@ fn most_frequent(tally: &Tally<'_>, fields: &[FacetField], top: usize) -> Vec<Fa
     for field in fields {
         let mut values: Vec<_> = tally.iter().filter(|(code, _, _)| *code == field.code()).collect();
         // Those without a value come last among equals, as they do in the database.
-        values.sort_unstable_by_key(|(_, value, count)| (std::cmp::Reverse(count.events), value.is_none(), *value));
+        values.sort_unstable_by_key(|(_, value, count)| {
+            (std::cmp::Reverse(count.events), value.is_none(), *value)
+        });
         rows.extend(values.into_iter().take(top).map(|(_, value, count)| FacetRow {
             field: field.name().to_owned(),
             value: value.map(str::to_owned),
@@ -389,14 +464,13 @@ pub async fn counted_apart(
 ) -> Result<Vec<Counted>, StoreError> {
     let mut sql = QueryBuilder::<Postgres>::new(
         "with base as materialized (select date_trunc('hour', filed_at, 'UTC') as hour, action, actor_id, actor_email,
-             entity_type, severity, outcome, trust, country, host, method, route, rule, status from events
-             where tenant_id = ",
+             entity_type, severity, outcome, trust, country, host, method, route, rule, status, action <> ",
     );
+    sql.push_bind(COVERAGE_RECORDED).push(" as is_listed from events where tenant_id = ");
     sql.push_bind(tenant).push(" and filed_at >= ").push_bind(from);
-    sql.push(" and filed_at < ").push_bind(to);
-    sql.push(" and action <> ").push_bind(COVERAGE_RECORDED).push(
+    sql.push(" and filed_at < ").push_bind(to).push(
         ") select 0::smallint as kind, hour, 0::smallint as field, outcome || ' ' || severity as value,
-              null::text as label, count(*) as events from base group by hour, outcome, severity",
+              null::text as label, count(*) as events from base where is_listed group by hour, outcome, severity",
     );
     for field in FacetField::ALL {
         let column = field.column();
@@ -405,9 +479,17 @@ pub async fn counted_apart(
             FacetField::Actor => "max(actor_email)",
             _ => "null::text",
         });
-        sql.push(", count(*) from base group by hour, ").push(column);
+        sql.push(", count(*) from base where is_listed group by hour, ").push(column);
     }
-    let rows: Vec<CountedRow> = sql.build_query_as().fetch_all(connection).await.doing("counting values by hour")?;
+    sql.push(" union all select 2::smallint, hour, 0::smallint, ");
+    for (at, field) in COMBINED.into_iter().enumerate() {
+        let column = if field == FacetField::Status { "status" } else { field.column() };
+        sql.push(if at > 0 { " || chr(31) || " } else { "" });
+        sql.push("coalesce('=' || ").push(column).push(", '')");
+    }
+    sql.push(", null::text, count(*) from base group by hour, 4");
+    let rows: Vec<CountedRow> =
+        sql.build_query_as().fetch_all(connection).await.doing("counting values by hour")?;
     let read = |(kind, hour, field, value, label, events): CountedRow| {
         Some(Counted {
             kind: Kind::ALL.into_iter().find(|known| known.code() == kind)?,

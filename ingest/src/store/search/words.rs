@@ -41,7 +41,8 @@ impl Needle {
         };
         let mut spellings: Vec<Vec<_>> = vec![finders(str::to_owned), finders(json_escaped)];
         spellings.dedup_by(|one, other| {
-            one.len() == other.len() && one.iter().zip(&*other).all(|(one, other)| one.needle() == other.needle())
+            one.len() == other.len()
+                && one.iter().zip(&*other).all(|(one, other)| one.needle() == other.needle())
         });
         Self(spellings)
     }
