@@ -57,11 +57,14 @@ pub fn view_of(stored: &StoredEvent, event: &Event, erased: &[&str]) -> Value {
             "response_body": request.response_body,
         },
         "details": event.details.as_ref().map(JsonText::value),
-        "changes": event.changes.as_ref().map(|changes| json!({
-            "quality": changes.quality,
-            "fields": changes.fields.value(),
-            "summary": changes.fields.value().as_object().and_then(shared::diff::words),
-        })),
+        "changes": event.changes.as_ref().map(|changes| {
+            let fields = changes.fields.value();
+            json!({
+                "quality": changes.quality,
+                "summary": fields.as_object().and_then(shared::diff::words),
+                "fields": fields,
+            })
+        }),
         "compliance": event.compliance,
         "duration_ms": event.duration_ms,
         "echo": event.echo,
