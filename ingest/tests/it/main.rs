@@ -37,6 +37,7 @@ mod support;
 mod tallies;
 mod tamper;
 mod trial;
+mod two_people;
 mod verify;
 mod witness;
 mod witness_log;
