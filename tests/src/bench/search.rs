@@ -90,7 +90,7 @@ async fn ask(rows: usize, scene: Scene, dir: &Path) -> Result<Report, BenchError
         port: free_port(None)?,
         key: SigningKey::generate(),
         api_key: format!("etk_bench_{}", hex::encode(random::<32>())),
-        more: "[retention]\nautomatic = false\n".to_owned(),
+        more: "[retention]\nautomatic = false\n\n[limits]\nreader_requests_per_second = 1000000\n".to_owned(),
     };
     let memory = vec![("EDGETRAIL__DATABASE__SHARED_BUFFERS_MB", SHARED_BUFFERS_MB.to_string())];
     let ingest = Ingest::start_with(&dir.join("ingest"), spec, memory).await?;
