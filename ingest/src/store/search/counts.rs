@@ -367,7 +367,8 @@ impl Summed {
         let whole = (hour_from(window.0), floored(window.1, HOUR_MS));
         let mut from_events = tallies::stale_within(connection, tenant, window).await?;
         if whole.0 < whole.1 {
-            from_events.extend([(window.0, whole.0), (whole.1, window.1)]);
+            from_events.push((window.0, whole.0));
+            from_events.extend(scope.to.map(|to| (whole.1, to)));
         } else {
             from_events.push(window);
         }
