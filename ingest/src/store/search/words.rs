@@ -1,26 +1,29 @@
 //! Words without a field: compared with openings here and not in the database, which takes seven times as long to make a text of
 //! an opening as to send it.
 //!
-//! The window is looked through from its end, in parts that grow: what is frequent fills a page from the first ones. What is
-//! left for what is rare is looked through on several connections. No part is sorted by the database or held as a whole.
+//! The window is looked through from its end: what is frequent fills a page from the newest part. What is left for what is
+//! rare is looked through on several connections.
 
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt as _;
 use memchr::memmem;
 use shared::search::{Expr, Pattern, Query, Term};
-use sqlx::{FromRow as _, Postgres, QueryBuilder, Row as _};
+use sqlx::{Postgres, QueryBuilder, Row as _};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::condition::json_escaped;
 use super::{Position, Scope, push_after};
 use crate::store::events::StoredEvent;
 use crate::store::{Doing as _, Store, StoreError};
 
-/// Where the first parts of a window end, in 64ths of it.
-const EDGES: [i32; 5] = [0, 1, 3, 7, 15];
-const WHOLE: i32 = 64;
-/// Connections on which the rest is looked through.
+/// Parts of a window: the newest is looked through by itself, the others together.
+const PARTS: i32 = 9;
+/// Connections on which the others are looked through.
 const SCANS: i32 = 4;
+/// Events that are looked at first: what is frequent is among them.
+const FIRST_TOGETHER: usize = 500;
+/// Events that come in one row: 2 MB of usual ones.
+const TOGETHER: usize = 4_000;
 
 /// Words that an event must have, and the rest of a search.
 #[derive(Debug, Clone)]
@@ -97,24 +100,19 @@ impl Words {
         let scope = &self.rest;
         let end = scope.to.unwrap_or_else(|| scope.now.to_utc());
         let end = after.map_or(end, |after| end.min(after.filed_at)).max(scope.from);
-        let length = end - scope.from;
-        let edge = |at: i32| if at == WHOLE { scope.from } else { end - length * at / WHOLE };
-        let mut found = Vec::new();
-        for pair in EDGES.windows(2) {
-            let to = if pair[0] == 0 { scope.to } else { Some(edge(pair[0])) };
-            let part = self.clone().scan(store.clone(), (edge(pair[1]), to), after, limit - found.len());
-            found.extend(part.await?);
-            if found.len() >= limit {
-                return Ok(found);
-            }
+        let part = (end - scope.from) / PARTS;
+        let edge = |at: i32| if at == PARTS { scope.from } else { end - part * at };
+        let newest = (edge(1), scope.to);
+        let mut found = self.clone().scan(store.clone(), newest, after, limit).await?;
+        if found.len() >= limit {
+            return Ok(found);
         }
-        let first = EDGES[EDGES.len() - 1];
-        let edges: Vec<i32> = (0..=SCANS).map(|at| first + (WHOLE - first) * at / SCANS).collect();
         let mut scans = JoinSet::new();
-        for (at, pair) in edges.windows(2).enumerate() {
-            let (store, words, limit) = (store.clone(), self.clone(), limit - found.len());
-            let span = (edge(pair[1]), Some(edge(pair[0])));
-            scans.spawn(async move { words.scan(store, span, after, limit).await.map(|page| (at, page)) });
+        for at in 0..SCANS {
+            let (first, last) = (1 + (PARTS - 1) * at / SCANS, 1 + (PARTS - 1) * (at + 1) / SCANS);
+            let scan =
+                self.clone().scan(store.clone(), (edge(last), Some(edge(first))), after, limit - found.len());
+            scans.spawn(async move { scan.await.map(|page| (at, page)) });
         }
         let mut parts = Vec::new();
         while let Some(part) = scans.join_next().await {
@@ -131,38 +129,91 @@ impl Words {
         self,
         store: Store,
         (from, to): (DateTime<Utc>, Option<DateTime<Utc>>),
-        after: Option<Position>,
+        mut after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let doing = "looking for words";
-        let mut sql = QueryBuilder::<Postgres>::new(
-            "select opening, id, filed_at, received_at,
-                 case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
-             from events",
-        );
-        Scope { from, to, ..self.rest }.push(&mut sql);
-        push_after(&mut sql, after);
-        let mut rows = sql.build().fetch(store.pool());
-        let (mut found, mut lower) = (Vec::<StoredEvent>::new(), Vec::new());
-        while let Some(row) = rows.try_next().await.doing(doing)? {
-            lower.clear();
-            lower.extend_from_slice(texts(row.try_get(0).doing(doing)?));
-            lower.make_ascii_lowercase();
-            if self.all.iter().all(|needle| needle.is_in(&lower)) {
-                found.push(StoredEvent::from_row(&row).doing(doing)?);
-                if found.len() >= limit * 4 {
-                    newest(&mut found, limit);
+        let scope = Scope { from, to, ..self.rest.clone() };
+        let (mut found, mut lower) = (Vec::new(), Vec::new());
+        let mut size = FIRST_TOGETHER;
+        loop {
+            let bundle = Bundle::read(&store, &scope, after, size).await?;
+            let mut openings = bundle.openings.as_slice();
+            for (at, id) in bundle.ids.iter().enumerate() {
+                let opening = taken(&mut openings).ok_or(StoreError::Damaged("bundle of openings"))?;
+                lower.clear();
+                lower.extend_from_slice(texts(opening));
+                lower.make_ascii_lowercase();
+                if self.all.iter().all(|needle| needle.is_in(&lower)) {
+                    found.push(StoredEvent {
+                        id: *id,
+                        filed_at: bundle.filed[at],
+                        received_at: bundle.received[at],
+                        opening: opening.to_vec(),
+                        pseudonym: bundle.pseudonyms[at].clone(),
+                    });
+                    if found.len() >= limit {
+                        return Ok(found);
+                    }
                 }
             }
+            match bundle.ids.last().zip(bundle.filed.last()) {
+                Some((id, filed_at)) if bundle.ids.len() >= size => {
+                    after = Some(Position { filed_at: *filed_at, id: *id });
+                }
+                _ => return Ok(found),
+            }
+            size = TOGETHER;
         }
-        newest(&mut found, limit);
-        Ok(found)
     }
 }
 
-fn newest(found: &mut Vec<StoredEvent>, limit: usize) {
-    found.sort_unstable_by_key(|event| std::cmp::Reverse((event.filed_at, event.id)));
-    found.truncate(limit);
+/// Events in one row, newest first: many rows cost the database and this process several times what looking at them does.
+#[derive(Debug, Default)]
+struct Bundle {
+    ids: Vec<Uuid>,
+    filed: Vec<DateTime<Utc>>,
+    received: Vec<DateTime<Utc>>,
+    pseudonyms: Vec<Option<String>>,
+    /// One after the other, each behind its length as a u32be.
+    openings: Vec<u8>,
+}
+
+impl Bundle {
+    async fn read(
+        store: &Store,
+        scope: &Scope,
+        after: Option<Position>,
+        size: usize,
+    ) -> Result<Self, StoreError> {
+        let doing = "looking for words";
+        let mut sql = QueryBuilder::<Postgres>::new(
+            "select array_agg(id), array_agg(filed_at), array_agg(received_at),
+                 array_agg(case when get_byte(opening, 0) = 2 then actor_id end),
+                 string_agg(int4send(octet_length(opening)) || opening, ''::bytea)
+             from (select id, filed_at, received_at, actor_id, opening from events",
+        );
+        scope.push(&mut sql);
+        push_after(&mut sql, after);
+        sql.push(" order by filed_at desc, id desc limit ").push_bind(i64::try_from(size).unwrap_or(0));
+        sql.push(") newest");
+        let row = sql.build().fetch_one(store.pool()).await.doing(doing)?;
+        let Some(ids) = row.try_get(0).doing(doing)? else { return Ok(Self::default()) };
+        Ok(Self {
+            ids,
+            filed: row.try_get(1).doing(doing)?,
+            received: row.try_get(2).doing(doing)?,
+            pseudonyms: row.try_get(3).doing(doing)?,
+            openings: row.try_get(4).doing(doing)?,
+        })
+    }
+}
+
+/// The next opening of a bundle.
+fn taken<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, after) = rest.split_first_chunk::<4>()?;
+    let (opening, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+    *rest = after;
+    Some(opening)
 }
 
 #[cfg(test)]
@@ -184,6 +235,15 @@ mod tests {
         assert!(is_in(&["50%_"], b"at 50%_") && !is_in(&["50%_"], b"at 50xx"));
         assert!(is_in(&["Zo\u{eb}"], "zo\u{eb}".as_bytes()) && !is_in(&["Zo\u{cb}"], "zo\u{eb}".as_bytes()));
         assert!(!is_in(&["x"], b""));
+    }
+
+    #[test]
+    fn a_bundle_that_is_cut_ends() {
+        let bytes =
+            [&2_u32.to_be_bytes()[..], b"ab", &0_u32.to_be_bytes(), &5_u32.to_be_bytes(), b"cut"].concat();
+        let mut rest = bytes.as_slice();
+        assert_eq!((taken(&mut rest), taken(&mut rest)), (Some(&b"ab"[..]), Some(&b""[..])));
+        assert_eq!((taken(&mut rest), taken(&mut &b"abc"[..])), (None, None));
     }
 
     #[test]
