@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use shared::event::Event;
+use shared::event::{Event, Severity};
 use shared::search::{Expr, Facet, NumberField, Pattern, Query, Range, Term, TextField};
 
 use super::value;
@@ -112,7 +112,7 @@ impl<'a> Combination<'a> {
             }
             Term::Severity(ranges) => {
                 let severity = byte(FacetField::Severity)?;
-                ranges.values().iter().any(|range| lies_in(severity, range, |it| it.byte()))
+                ranges.values().iter().any(|range| lies_in(severity, range, Severity::byte))
             }
             Term::Outcome(all) => {
                 let outcome = byte(FacetField::Outcome)?;

@@ -197,7 +197,8 @@ impl Bundle {
         sql.push(" order by filed_at desc, id desc limit ").push_bind(i64::try_from(size).unwrap_or(0));
         sql.push(") newest");
         let row = sql.build().fetch_one(store.pool()).await.doing(doing)?;
-        let Some(ids) = row.try_get(0).doing(doing)? else { return Ok(Self::default()) };
+        let ids: Option<Vec<Uuid>> = row.try_get(0).doing(doing)?;
+        let Some(ids) = ids else { return Ok(Self::default()) };
         Ok(Self {
             ids,
             filed: row.try_get(1).doing(doing)?,
