@@ -29,7 +29,8 @@ pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
 
 /// The view of a stored event that was read already.
 pub fn view_of(stored: &StoredEvent, event: &Event, erased: &[&str]) -> Value {
-    serde_json::to_value(View::of(stored, event, erased)).expect("an event is JSON")
+    serde_json::to_value(View::with(stored, event, erased, |text| Document::Value(text.value())))
+        .expect("an event is JSON")
 }
 
 /// A stored event as it is written: without a tree of values in between, which costs more than everything else about a line.
@@ -108,6 +109,15 @@ impl<'a> Document<'a> {
 impl<'a> View<'a> {
     /// Of a stored event that was read already, and the names of what is erased of it.
     pub fn of(stored: &'a StoredEvent, event: &'a Event, erased: &'a [&'a str]) -> Self {
+        Self::with(stored, event, erased, Document::of)
+    }
+
+    fn with(
+        stored: &'a StoredEvent,
+        event: &'a Event,
+        erased: &'a [&'a str],
+        document: impl Fn(&'a JsonText) -> Document<'a>,
+    ) -> Self {
         let (request, context) = (&event.request, &event.context);
         Self {
             id: event.id,
@@ -139,10 +149,10 @@ impl<'a> View<'a> {
                 request_body: request.request_body,
                 response_body: request.response_body,
             },
-            details: event.details.as_ref().map(Document::of),
+            details: event.details.as_ref().map(&document),
             changes: event.changes.as_ref().map(|changes| ChangesView {
                 quality: changes.quality,
-                fields: Document::of(&changes.fields),
+                fields: document(&changes.fields),
                 summary: changes.fields.value().as_object().and_then(shared::diff::words),
             }),
             compliance: &event.compliance,
