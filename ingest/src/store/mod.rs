@@ -38,6 +38,7 @@ pub mod signing_keys;
 pub mod streams;
 pub mod subjects;
 pub mod swap;
+pub mod tallies;
 pub mod writes;
 
 use std::time::Duration;

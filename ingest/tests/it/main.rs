@@ -39,6 +39,7 @@ mod search;
 mod sessions;
 mod subjects;
 mod support;
+mod tallies;
 mod tamper;
 mod trial;
 mod two_people;
