@@ -499,6 +499,7 @@ fn counts(found: &Found, beside: Beside) -> Value {
             "audit_rows": beside.claims,
             "reported_writes": beside.writes,
             "routes": beside.routes,
+            "saved_searches": beside.searches,
         },
         "complete": found.complete,
     })
