@@ -14,7 +14,8 @@ use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
     Answer, Shared, State, access, actors, compliance, coverage, entities, erasures, events, exports, facets,
-    histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, streams, subjects, unmask,
+    histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, streams, subjects,
+    unmask,
 };
 
 /// Parameters of a query, by name.

@@ -26,11 +26,7 @@ pub(super) async fn read(state: Shared, reader: Reader) -> Result<Json<Value>, A
 }
 
 /// By the periods in force, or by those that the parameters `standard_days`, `critical_days` and `context_days` give.
-pub(super) async fn preview(
-    state: Shared,
-    reader: Reader,
-    asked: Parameters,
-) -> Result<Json<Value>, Answer> {
+pub(super) async fn preview(state: Shared, reader: Reader, asked: Parameters) -> Result<Json<Value>, Answer> {
     let Query(asked) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
     let (mut others, _) = state.retention.periods(&reader.tenant).await?;
     for (name, value) in &asked {

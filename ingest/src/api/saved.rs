@@ -46,7 +46,8 @@ pub(super) async fn save(state: Shared, reader: Reader, request: Request) -> Res
     let wanted = wanted(&state, request).await?;
     let mut transaction = state.store.begin().await?;
     if saved::count(&mut transaction, reader.tenant.as_str(), &reader.key).await? >= i64::from(MAX_SAVED) {
-        let problem = Problem::new(409, "too-many-searches", "You have as many saved searches as one may have");
+        let problem =
+            Problem::new(409, "too-many-searches", "You have as many saved searches as one may have");
         return Err(Answer(problem.limit(usize::from(MAX_SAVED))));
     }
     keep(&state, transaction, &reader, Uuid::from_bytes(random()), wanted).await

@@ -124,8 +124,7 @@ impl Privacy {
     /// Searches that the person saved, and those of others that name them, without the others.
     async fn saved_searches(&self, tenant: &TenantId, who: &Who) -> Result<Vec<Value>, PrivacyError> {
         let mut transaction = self.store.begin().await?;
-        let found =
-            saved::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
+        let found = saved::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
         store::commit(transaction).await?;
         let described = found.iter().map(|search| {
             json!({

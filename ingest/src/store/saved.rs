@@ -55,10 +55,14 @@ pub async fn list(store: &Store, tenant: &str, who: &str, limit: i64) -> Result<
 /// If the database refuses.
 pub async fn count(connection: &mut PgConnection, tenant: &str, who: &str) -> Result<i64, StoreError> {
     let doing = "counting saved searches";
-    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('saved ' || $1 || ' ' || $2, 0))", tenant, who)
-        .execute(&mut *connection)
-        .await
-        .doing(doing)?;
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('saved ' || $1 || ' ' || $2, 0))",
+        tenant,
+        who
+    )
+    .execute(&mut *connection)
+    .await
+    .doing(doing)?;
     sqlx::query_scalar!(
         r#"select count(*) as "count!" from saved_searches where tenant_id = $1 and owner = $2"#,
         tenant,

@@ -87,15 +87,9 @@ struct DashboardPage {
 pub(super) async fn show(visitor: Visitor, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let window = WINDOWS.into_iter().find(|window| window.word == asked.window).unwrap_or(WINDOWS[1]);
     let answers = visitor.answers();
-    let [all, logins, changes, failed, alerts, timed] = [
-        "",
-        "action:USER_LOGIN*",
-        "has:changes",
-        "is:failed",
-        "is:own severity:>=warning",
-        "-is:own",
-    ]
-    .map(|q| window.of(q));
+    let [all, logins, changes, failed, alerts, timed] =
+        ["", "action:USER_LOGIN*", "has:changes", "is:failed", "is:own severity:>=warning", "-is:own"]
+            .map(|q| window.of(q));
     let (of_all, of_logins, of_changes) = (bars(&all, window), bars(&logins, window), bars(&changes, window));
     let (top_all, top_failed, top_alerts) = (
         top(&all, "action,actor,entity,country,severity"),

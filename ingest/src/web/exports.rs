@@ -52,7 +52,8 @@ impl Export {
     }
 
     fn kind(&self) -> String {
-        let parts = [Some(self.format.as_str()), self.gzip.then_some("gzip"), self.proofs.then_some("proofs")];
+        let parts =
+            [Some(self.format.as_str()), self.gzip.then_some("gzip"), self.proofs.then_some("proofs")];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 

@@ -70,7 +70,8 @@ pub(super) async fn entities(visitor: Visitor, Query(asked): Query<Asked>) -> Re
         return Ok(Redirect::to(&url::under(&["entities", kind, id])).into_response());
     }
     let of_kind = if kind.is_empty() { None } else { term::entity(kind, None) };
-    let q = format!("{} {WINDOW}", of_kind.as_deref().unwrap_or("has:entity"));
+    // The server's own records, exports and sessions are there for who asks for them.
+    let q = format!("{} {WINDOW}", of_kind.as_deref().unwrap_or("has:entity -is:own"));
     let answers = visitor.answers();
     let (of_facets, of_events) =
         ([("q", WINDOW), ("fields", "entity"), ("top", "50")], [("q", &*q), ("limit", NEWEST)]);
