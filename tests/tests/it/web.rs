@@ -34,7 +34,7 @@ impl Stage {
             ["second", "viewer"].map(|id| format!("etk_{id}_{}", hex::encode(random::<32>())));
         let configured = |id: &str, role: &str, key: &str| {
             format!(
-                "[[api_keys]]\nid = \"{id}\"\ntenant = \"demo\"\nrole = \"{role}\"\nsha256 = \"{}\"\n",
+                "[[api_keys]]\nid = \"{id}\"\ntenant = \"demo\"\nperson = \"{id}@example.com\"\nrole = \"{role}\"\nsha256 = \"{}\"\n",
                 hex::encode(Sha256::digest(key))
             )
         };
