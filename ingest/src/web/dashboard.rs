@@ -62,12 +62,30 @@ struct Figure {
     url: String,
 }
 
+/// How well something goes.
+#[derive(Debug, Clone, Copy)]
+enum Mood {
+    Good,
+    Warn,
+    Bad,
+}
+
+impl Mood {
+    /// Its class in the style sheet.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 /// Whether something goes well.
 #[derive(Debug)]
 struct Health {
     name: &'static str,
-    /// `good`, `warn` or `bad`, as the style sheet knows them.
-    mood: &'static str,
+    mood: Mood,
     value: String,
     words: String,
     url: &'static str,
@@ -182,9 +200,9 @@ fn integrity_of(told: &Value, now: DateTime<Utc>) -> Health {
         at.map_or_else(|| format!("not {what} yet"), |ago| format!("{what} {ago}"))
     };
     let (mood, value) = match (logs.is_empty(), is_sound) {
-        (true, _) => ("warn", "no log yet"),
-        (_, true) => ("good", "no finding"),
-        (_, false) => ("bad", "a finding stands"),
+        (true, _) => (Mood::Warn, "no log yet"),
+        (_, true) => (Mood::Good, "no finding"),
+        (_, false) => (Mood::Bad, "a finding stands"),
     };
     Health {
         name: "Integrity",
@@ -202,7 +220,7 @@ fn coverage_of(told: &Value) -> Health {
     let value = totals["percent_mapped"].as_f64();
     Health {
         name: "Coverage",
-        mood: if value.is_none() || unmapped > 0 { "warn" } else { "good" },
+        mood: if value.is_none() || unmapped > 0 { Mood::Warn } else { Mood::Good },
         value: value.map_or_else(|| "not known".to_owned(), |percent| format!("{percent} %")),
         words: format!("{} requests counted; {unmapped} routes without a rule", count("requests")),
         url: if unmapped > 0 { "/inbox" } else { "/coverage" },
@@ -223,12 +241,14 @@ fn lag_of(told: &Value, now: DateTime<Utc>) -> Health {
     lags.sort_unstable();
     let middle = lags.get(lags.len() / 2).copied();
     let last = events.iter().filter_map(|event| event["received_at"].as_str()).max();
-    let last = last.and_then(|at| ago(now, at)).unwrap_or_else(|| "not in this time".to_owned());
+    let words = last.and_then(|at| ago(now, at)).map(|last| {
+        format!("from act to store, in the middle of the last {}; the last one {last}", lags.len())
+    });
     Health {
         name: "Ingest lag",
-        mood: if middle.is_some_and(|lag| lag > SLOW_MS) { "warn" } else { "good" },
+        mood: if middle.is_some_and(|lag| lag > SLOW_MS) { Mood::Warn } else { Mood::Good },
         value: middle.map_or_else(|| "not known".to_owned(), span),
-        words: format!("from act to store, in the middle of the last {}; the last one {last}", lags.len()),
+        words: words.unwrap_or_else(|| "nothing arrived of this time".to_owned()),
         url: "/streams",
     }
 }
@@ -241,7 +261,7 @@ fn losses_of(told: &Value) -> Health {
     let is_whole = open == 0 && dropped == 0;
     Health {
         name: "Losses",
-        mood: if is_whole { "good" } else { "bad" },
+        mood: if is_whole { Mood::Good } else { Mood::Bad },
         value: if is_whole { "none known".to_owned() } else { format!("{open} gaps, {dropped} events") },
         words: format!("open gaps and events given up, of the newest {} streams", streams.len()),
         url: "/streams",
@@ -252,7 +272,7 @@ fn alerts_of(told: &Value) -> Health {
     let count = told["total"].as_i64().unwrap_or_default();
     Health {
         name: "Alerts",
-        mood: if count > 0 { "warn" } else { "good" },
+        mood: if count > 0 { Mood::Warn } else { Mood::Good },
         value: count.to_string(),
         words: "warnings and critical events of the server itself in this time".to_owned(),
         url: "/alerts",

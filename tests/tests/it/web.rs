@@ -20,6 +20,8 @@ struct Stage {
     second: String,
     /// The key of somebody who sees personal data masked.
     viewer: String,
+    /// The key of somebody who sees it for a reason.
+    investigator: String,
     _dir: tempfile::TempDir,
 }
 
@@ -30,22 +32,29 @@ impl Stage {
         // PostgreSQL runs as another user where tests run as root.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
         let key = SigningKey::generate();
-        let [second, viewer] =
-            ["second", "viewer"].map(|id| format!("etk_{id}_{}", hex::encode(random::<32>())));
-        let configured = |id: &str, role: &str, key: &str| {
+        let [second, viewer, investigator] = ["second", "viewer", "investigator"]
+            .map(|id| format!("etk_{id}_{}", hex::encode(random::<32>())));
+        let keys = [
+            ("second", "admin", &second),
+            ("viewer", "viewer", &viewer),
+            ("investigator", "investigator", &investigator),
+        ];
+        let configured = keys.map(|(id, role, key)| {
+            let hash = hex::encode(Sha256::digest(key));
             format!(
-                "[[api_keys]]\nid = \"{id}\"\ntenant = \"demo\"\nperson = \"{id}@example.com\"\nrole = \"{role}\"\nsha256 = \"{}\"\n",
-                hex::encode(Sha256::digest(key))
+                "[[api_keys]]\nid = \"{id}\"\ntenant = \"demo\"\nperson = \"{id}@example.com\"\n\
+                 role = \"{role}\"\nsha256 = \"{hash}\"\n"
             )
-        };
+        });
+        let more = configured.concat();
         let spec = IngestSpec {
             port: free_port(None).expect("a port"),
             key: key.clone(),
             api_key: format!("etk_dev_{}", hex::encode(random::<32>())),
-            more: configured("second", "admin", &second) + &configured("viewer", "viewer", &viewer),
+            more,
         };
         let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
-        Self { ingest, producer: Producer::new(key), second, viewer, _dir: dir }
+        Self { ingest, producer: Producer::new(key), second, viewer, investigator, _dir: dir }
     }
 
     /// A page as an admin gets it.
@@ -214,6 +223,54 @@ async fn periods_are_previewed_and_proposed_by_one_admin_and_approved_by_another
     assert_eq!(stage.form(&refuse, &first, "").await.status, 303);
     let page = stage.page("/retention").await.text();
     assert!(page.contains("refused") && action(&page, "/refuse").is_none(), "{page}");
+}
+
+#[tokio::test]
+async fn rule_packs_are_read_with_what_they_change_and_agreed_to_by_another_admin() {
+    let stage = Stage::start().await;
+    let first = stage.ingest.api_key().to_owned();
+    let packs = json!({"packs": [{"name": "shop", "version": 1, "rules": [{
+        "id": "order.create", "match": {"method": "POST", "path": "/api/orders"}, "level": "full",
+        "action": "ORDER_CREATED", "severity": "info", "entity": {"type": "order"}}]}]});
+    let call = Call::new("POST", "/v1/policy").header("authorization", format!("Bearer {first}"));
+    let answer = stage.call(Call { body: Some(packs.to_string()), ..call }).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told: Value = serde_json::from_str(&answer.text()).expect("JSON");
+    let url = format!("/policies/{}", told["version"]);
+    assert!(stage.page("/policies").await.text().contains(&format!("href=\"{url}\"")));
+    let page = stage.page(&url).await.text();
+    assert!(page.contains("<ins>order.create</ins>") && page.contains("proposed"), "{page}");
+    let approve = action(&page, "/approve").expect("a form to agree with");
+    assert_eq!(stage.form(&approve, &first, "").await.status, 403);
+    assert_eq!(stage.form(&approve, &stage.second, "").await.status, 303);
+    let page = stage.page(&url).await.text();
+    assert!(page.contains("active") && action(&page, "/approve").is_none(), "{page}");
+    assert_eq!(stage.page("/policies/99").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_investigator_says_why_before_an_export() {
+    let mut stage = Stage::start().await;
+    stage.producer.send(stage.ingest.address(), &[work(Utc::now(), 0)]).await;
+    let (cookie, csrf) = stage.session(&stage.investigator).await;
+    let page = async |url: &str| stage.call(Call::new("GET", url).header("cookie", cookie.clone())).await;
+    let before = page("/?q=entity%3Aagent").await.text();
+    assert!(before.contains("Show personal data") && !before.contains("Download now"), "{before}");
+    assert!(!before.contains("alice@example.com"));
+    let wish = "q=entity%3Aagent&format=csv";
+    let refused = stage.post(&format!("/exports?csrf={csrf}"), Some(cookie.clone()), wish).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let short =
+        stage.post(&format!("/unmask?csrf={csrf}"), Some(cookie.clone()), "q=&reason=x&minutes=5").await;
+    assert_eq!(short.status, 400, "{}", short.text());
+    let fields = "q=entity%3Aagent&reason=case+seven&minutes=5";
+    let shown = stage.post(&format!("/unmask?csrf={csrf}"), Some(cookie.clone()), fields).await;
+    assert_eq!((shown.status, shown.header("location")), (303, Some("/?q=entity%3Aagent")));
+    let after = page("/?q=entity%3Aagent").await.text();
+    assert!(after.contains("Download now") && after.contains("alice@example.com"), "{after}");
+    assert!(!after.contains("with proofs"), "proofs are for auditors");
+    assert_eq!(stage.post(&format!("/exports?csrf={csrf}"), Some(cookie.clone()), wish).await.status, 303);
+    assert!(page("/exports").await.text().contains("entity:agent"));
 }
 
 #[tokio::test]
