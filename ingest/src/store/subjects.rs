@@ -519,6 +519,28 @@ pub async fn clear_beside(
         cleared.routes += 1;
     }
 
+    let mut named = Vec::new();
+    let mut rows = sqlx::query!("select alert_id, alike, note from alerts where tenant_id = $1", tenant)
+        .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await.doing(doing)? {
+        let alike = row.alike.iter().flatten().map(String::as_str);
+        if theirs(&alike.chain(row.note.as_deref()).map(Some).collect::<Vec<_>>()) {
+            named.push(row.alert_id);
+        }
+    }
+    drop(rows);
+    for alert in named {
+        sqlx::query!(
+            "update alerts set alike = null, note = null where tenant_id = $1 and alert_id = $2",
+            tenant,
+            alert
+        )
+        .execute(&mut *connection)
+        .await
+        .doing(doing)?;
+        cleared.alerts += 1;
+    }
+
     for search in saved::of_person(connection, tenant, theirs).await? {
         saved::remove(connection, tenant, search.search_id).await?;
         cleared.searches += 1;
@@ -539,4 +561,6 @@ pub struct Beside {
     pub routes: i64,
     /// Saved searches.
     pub searches: i64,
+    /// Alerts that named them.
+    pub alerts: i64,
 }
