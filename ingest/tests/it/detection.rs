@@ -174,9 +174,12 @@ async fn a_rule_is_tried_on_what_is_stored_and_its_faults_are_told_by_place() {
 
 #[tokio::test]
 async fn an_alert_is_closed_once_and_forgets_whom_it_named_when_they_are_erased() {
-    let server =
-        Server::with(&[("EDGETRAIL__PRIVACY__COOL_OFF_MS", "1"), ("EDGETRAIL__LOG__INTERVAL_MS", "20")])
-            .await;
+    let server = Server::with(&[
+        ("EDGETRAIL__PRIVACY__COOL_OFF_MS", "1"),
+        ("EDGETRAIL__PRIVACY__SWEEP_MS", "100"),
+        ("EDGETRAIL__LOG__INTERVAL_MS", "20"),
+    ])
+    .await;
     let mut producer = server.producer().await;
     server.send(&producer.seal(&[named(1, "TOKEN_REUSE_DETECTED", "u-1")])).await;
     eventually(async || !alerts(&server, "token-reuse").await.is_empty()).await;
