@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
-    Answer, Shared, State, access, actors, compliance, coverage, entities, erasures, events, exports, facets,
-    histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, streams, subjects,
-    unmask,
+    Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events, exports,
+    facets, histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, streams,
+    subjects, unmask,
 };
 
 /// Parameters of a query, by name.
@@ -121,6 +121,17 @@ impl Answers<'_> {
     /// Which controls of a framework there is evidence for.
     pub(crate) async fn compliance(&self, framework: &str, asked: Asked<'_>) -> Result<Value, Answer> {
         told(compliance::report(self.shared(), self.reader.clone(), framework, parameters(asked)).await)
+    }
+
+    /// What rules of detection found.
+    pub(crate) async fn alerts(&self, asked: Asked<'_>) -> Result<Value, Answer> {
+        told(alerts::list(self.shared(), self.reader.clone(), parameters(asked)).await)
+    }
+
+    /// Closes what a rule found.
+    pub(crate) async fn close_alert(&self, id: &str, wanted: &Value) -> Result<Value, Answer> {
+        let (reader, id) = (self.reader.clone(), Path(id.to_owned()));
+        told(alerts::close(self.shared(), reader, id, posted(wanted)).await)
     }
 
     /// Saved searches.

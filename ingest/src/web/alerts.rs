@@ -1,18 +1,22 @@
-//! What the server raised by itself: its own warnings and critical events, and identities that do not fit, by kind.
+//! What rules of detection found and nobody has closed, and what the server raised by itself: its own warnings and critical
+//! events, and identities that do not fit, by kind.
+
+use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::extract::Query;
+use axum::extract::{Path, Query, Request};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::search;
 
 use super::event::Row;
 use super::failure::Failure;
 use super::frame::{Frame, Section, page};
 use super::reader::Visitor;
-use super::{term, url};
+use super::{act, term, url};
+use crate::auth::Capability;
 
 const ALERTS: &str = "(is:own severity:>=warning) OR is:mismatch last:30d";
 
@@ -23,11 +27,13 @@ enum Kind {
     Loss,
     Identity,
     Unexplained,
+    Found,
     Decision,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Integrity, Self::Loss, Self::Identity, Self::Unexplained, Self::Decision];
+    const ALL: [Self; 6] =
+        [Self::Integrity, Self::Loss, Self::Identity, Self::Unexplained, Self::Found, Self::Decision];
 
     fn of(action: &str) -> Self {
         match action {
@@ -35,6 +41,7 @@ impl Kind {
             "EDGE_GAP" | "EDGE_GAP_CLOSED" | "EVENTS_DROPPED" | "STREAM_ENDED" | "RATE_LIMITED" => Self::Loss,
             "IDENTITY_MISMATCH" | "ADMIN_SIGN_IN_FAILED" => Self::Identity,
             "WRITE_UNATTRIBUTED" | "APP_AUDIT_ONLY" | "INTENT_ORPHANED" => Self::Unexplained,
+            "SECURITY_ALERT_RAISED" => Self::Found,
             _ => Self::Decision,
         }
     }
@@ -45,6 +52,7 @@ impl Kind {
             Self::Loss => "Losses",
             Self::Identity => "Identity and sign-in",
             Self::Unexplained => "Not explained",
+            Self::Found => "Found by rules",
             Self::Decision => "Decisions and their effects",
         }
     }
@@ -55,8 +63,39 @@ impl Kind {
             Self::Loss => "Batches are missing, or events were given up.",
             Self::Identity => "Somebody is not who they say, or was locked out.",
             Self::Unexplained => "Something happened of which no event tells why.",
+            Self::Found => "A rule of detection fired.",
             Self::Decision => "What admins changed, looked at or took away.",
         }
+    }
+}
+
+/// What a rule of detection found, as the API tells it.
+#[derive(Debug, Deserialize)]
+struct Finding {
+    id: String,
+    rule: String,
+    title: String,
+    severity: Option<String>,
+    /// What its events have in common; none once it was erased.
+    alike: Option<BTreeMap<String, String>>,
+    events: i64,
+    first_at: String,
+    last_at: String,
+    evidence: Vec<String>,
+}
+
+impl Finding {
+    fn close(&self) -> String {
+        url::under(&["alerts", &self.id, "close"])
+    }
+
+    fn severity(&self) -> &str {
+        self.severity.as_deref().unwrap_or("unknown")
+    }
+
+    /// The search for the events that it names.
+    fn search(&self) -> String {
+        url::search(&format!("id:{}", self.evidence.join(",")))
     }
 }
 
@@ -90,6 +129,8 @@ pub(super) struct Asked {
 #[template(path = "alerts.html")]
 struct AlertsPage {
     frame: Frame,
+    open: Vec<Finding>,
+    may_close: bool,
     groups: Vec<Group>,
     search: String,
     rows: Vec<Row>,
@@ -103,18 +144,35 @@ pub(super) async fn list(visitor: Visitor, Query(asked): Query<Asked>) -> Result
         of_page.push(("cursor", &*asked.cursor));
     }
     let of_facets = [("q", ALERTS), ("fields", "action"), ("top", "50")];
-    let told = tokio::try_join!(answers.events(&of_page), answers.facets(&of_facets));
-    let (events, facets) = visitor.or_failure(told)?;
+    let told = tokio::try_join!(
+        answers.alerts(&[("state", "open")]),
+        answers.events(&of_page),
+        answers.facets(&of_facets)
+    );
+    let (open, events, facets) = visitor.or_failure(told)?;
+    let unreadable = |error| Failure::unreadable(&error, visitor.shown.clone());
     let next = events["next_cursor"].as_str();
     let found = AlertsPage {
         frame: Frame::new("Alerts", Some(Section::Alerts), &visitor.shown),
+        open: Vec::deserialize(&open["alerts"]).map_err(unreadable)?,
+        may_close: visitor.reader.role.can(Capability::Alerts),
         groups: groups(&facets["facets"]["action"]),
         search: url::search(ALERTS),
-        rows: Row::list(&events["events"])
-            .map_err(|error| Failure::unreadable(&error, visitor.shown.clone()))?,
+        rows: Row::list(&events["events"]).map_err(unreadable)?,
         next: next.map(|cursor| url::with("/alerts", &[("cursor", cursor)])),
     };
     Ok(page(StatusCode::OK, &found))
+}
+
+pub(super) async fn close(
+    visitor: Visitor,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let fields = visitor.or_failure(act::form(request).await)?;
+    let note = act::value(&fields, "note").map(str::trim).filter(|note| !note.is_empty());
+    visitor.or_failure(visitor.answers().close_alert(&id, &json!({"note": note})).await)?;
+    Ok(Redirect::to("/alerts").into_response())
 }
 
 fn groups(told: &Value) -> Vec<Group> {

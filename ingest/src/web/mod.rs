@@ -43,7 +43,7 @@ pub(crate) use sign_in::SignInForm;
 
 /// The pages among the routes: what each needs is what the endpoint behind it needs.
 pub(crate) fn pages(routes: Routes) -> Routes {
-    use Capability::{Access, Erasure, Export, Oversee, Policy, Read, Retention, Unmask};
+    use Capability::{Access, Alerts, Erasure, Export, Oversee, Policy, Read, Retention, Unmask};
     use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
     routes
         .read("/", Read, Search, get(search::show))
@@ -59,6 +59,7 @@ pub(crate) fn pages(routes: Routes) -> Routes {
         .read("/integrity", Read, Records, get(overview::integrity))
         .read("/dashboard", Read, Counts, get(dashboard::show))
         .read("/alerts", Read, Search, get(alerts::list))
+        .act("/alerts/{id}/close", Alerts, post(alerts::close))
         .read("/entities", Read, Search, get(index::entities))
         .read("/actors", Read, Counts, get(index::actors))
         .act("/searches", Read, post(saved::save))

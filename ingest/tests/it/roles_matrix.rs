@@ -135,6 +135,7 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("POST", "/erasures/{id}/cancel", May::Admins),
     ("GET", "/dashboard", May::Readers),
     ("GET", "/alerts", May::Readers),
+    ("POST", "/alerts/{id}/close", May::Investigating),
     ("GET", "/entities", May::Readers),
     ("GET", "/actors", May::Readers),
     ("POST", "/searches", May::Readers),

@@ -289,6 +289,15 @@ try {
     const csv = readFileSync(await (await streamed).path(), "utf8");
     expect(csv.split("\r\n").length >= found + 1, "the stream is whole");
   });
+  await step("what a rule found", async () => {
+    await go(tab, "/alerts");
+    const open = tab.getByRole("row", { name: /Many failed sign-ins/ });
+    await open.waitFor();
+    await open.getByRole("textbox").fill(hostile.replace(/[\r\n]/g, ""));
+    await open.getByRole("button").click();
+    await tab.waitForFunction(() => ![...document.querySelectorAll("tbody th")].some((cell) => cell.textContent.startsWith("Many failed")));
+    expect((await tab.locator("main script, main img").count()) === 0, "a note is no element");
+  });
   await step("hostile grants", async () => {
     await go(tab, "/access");
     await tab.getByLabel("E-mail address or subject").fill("<img/src=x/onerror=window.hit=1>@example.com");
