@@ -159,7 +159,7 @@ pub(super) async fn show(visitor: Visitor, Query(asked): Query<Asked>) -> Result
     Ok(page(StatusCode::OK, &found))
 }
 
-fn bars<'a>(q: &'a str, window: Window) -> [(&'a str, &'a str); 2] {
+fn bars(q: &str, window: Window) -> [(&str, &str); 2] {
     [("q", q), ("buckets", window.bars)]
 }
 
