@@ -37,6 +37,7 @@ mod reconciliation;
 mod retention;
 mod router;
 mod routes;
+mod saved;
 mod search;
 mod session;
 mod sign_in;

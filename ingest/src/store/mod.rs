@@ -32,6 +32,7 @@ pub mod publications;
 pub mod quarantine;
 pub mod retention;
 pub mod runs;
+pub mod saved;
 pub mod search;
 pub mod shipments;
 pub mod signing_keys;

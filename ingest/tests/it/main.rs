@@ -35,6 +35,7 @@ mod retention;
 mod roles;
 mod roles_matrix;
 mod rotation;
+mod saved;
 mod search;
 mod sessions;
 mod subjects;
