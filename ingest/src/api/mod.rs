@@ -22,6 +22,7 @@ mod integrity;
 mod intents;
 mod live;
 mod log;
+pub(crate) mod me;
 mod openings;
 mod origin;
 mod policy;
@@ -61,6 +62,7 @@ use crate::config::{Access, Http, Log};
 use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
 use crate::own::Recorder;
+use crate::own_activity::OwnActivity;
 use crate::policy::Policies;
 use crate::privacy::Privacy;
 use crate::receive::Receiver;
@@ -90,6 +92,8 @@ pub struct State {
     pub reads: Reads,
     /// Where people reach us, and from where.
     pub access: Access,
+    /// What people see of themselves.
+    pub own_activity: Arc<OwnActivity>,
     /// How they sign in.
     pub sign_in: Arc<SignIn>,
     /// For its health.

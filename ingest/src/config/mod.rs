@@ -4,6 +4,7 @@
 //! error shows a secret.
 
 mod access;
+mod own_activity;
 mod publication;
 mod reader;
 mod storage;
@@ -22,6 +23,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::{Role, Tenure};
 pub use access::{Access, AppTokens, Oidc, TokenKey};
+pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
 pub use storage::Storage;
@@ -82,6 +84,8 @@ pub struct Config {
     pub archive: Option<Archive>,
     /// How people sign in, and what of their reading is recorded.
     pub access: Access,
+    /// What people see of themselves.
+    pub own_activity: OwnActivity,
 }
 
 /// Section `archive`.
@@ -401,6 +405,7 @@ impl Config {
             everything: milliseconds(&mut keys, "integrity.everything_ms", 7 * 86_400_000)?,
         };
         let access = Access::read(&mut keys)?;
+        let own_activity = OwnActivity::read(&mut keys)?;
         keys.finish()?;
         Ok(Self {
             http,
@@ -419,6 +424,7 @@ impl Config {
             publication,
             integrity,
             access,
+            own_activity,
         })
     }
 }

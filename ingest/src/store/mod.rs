@@ -23,6 +23,7 @@ pub mod links;
 pub mod log;
 pub mod log_keys;
 pub mod openings;
+pub mod own_activity;
 pub mod partitions;
 pub mod policies;
 pub mod publications;
