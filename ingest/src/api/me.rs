@@ -6,11 +6,11 @@
 mod cors;
 mod guest;
 
-pub(crate) use guest::{Guest, Myself};
+pub(crate) use guest::{Guest, Myself, NotSignedIn};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::assets;
 use super::frame::{Shown, page};
-use super::{time, url};
+use super::url;
 use crate::api::me::{self, Guest, NotSignedIn, Refusal, TooOften};
 use crate::api::{Answer, State};
 use crate::own_activity::session::Session;
@@ -64,7 +64,6 @@ impl MyFrame {
 struct Entry {
     id: String,
     at: String,
-    kind: String,
     text: String,
     outcome: String,
     by: String,
@@ -82,8 +81,14 @@ struct Told {
 }
 
 impl Entry {
-    fn disown(&self) -> String {
+    /// Where is asked whether it was not them.
+    fn question(&self) -> String {
         url::under(&["me", "activity", &self.id])
+    }
+
+    /// Where they say so.
+    fn denial(&self) -> String {
+        url::under(&["me", "activity", &self.id, "disown"])
     }
 
     /// From where and on what.

@@ -21,6 +21,7 @@ mod limits;
 mod links;
 mod masking;
 mod own;
+mod own_activity;
 mod policy;
 mod reading;
 mod receiving;
