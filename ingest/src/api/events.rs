@@ -87,6 +87,7 @@ impl Paging {
 pub(super) async fn list(state: Shared, reader: Reader, asked: Parameters) -> Result<Json<Value>, Answer> {
     let mut paging = Paging::new();
     let search = super::search::read(asked, |name, value| paging.take(name, value))?;
+    search.check(&reader)?;
     let of = format!("events {}", search.query);
     let cursor = paging.cursor(&state, &reader, &of)?;
     let now = cursor.map_or_else(|| state.clock.now(), |cursor| cursor.now);
