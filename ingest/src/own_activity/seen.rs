@@ -58,7 +58,7 @@ impl Seen {
             if let Some(device) = context.user_agent.as_deref().and_then(device) {
                 note(&mut seen.devices, device, sighting);
             }
-            if let Some(code) = context.place.and_then(|place| place.country) {
+            if let Some(code) = context.place.and_then(|place| place.country).filter(|code| country(code).is_some()) {
                 note(&mut seen.places, code, sighting);
             }
         }

@@ -103,7 +103,8 @@ impl Guest {
             let uri = format!("/?{}", text.trim()).parse().ok()?;
             Query::<Token>::try_from_uri(&uri).ok().map(|Query(form)| form.token)
         });
-        match prove(state, token.as_deref().unwrap_or_default().trim()).await {
+        let missing = || NotSignedIn::Answer(Answer::parameter("token", "is missing"));
+        match prove(state, token.ok_or_else(missing)?.trim()).await {
             Ok((Myself { tenant, person }, ends)) => {
                 Ok(state.own_activity.sessions.begin(&tenant, &person, ends, now).cookie())
             }

@@ -3,8 +3,9 @@
 
 // The application leads here with its token behind the #, which no browser sends anywhere. It goes out of the address, and out of
 // the history, before anything else happens, and into the form that signs in.
-const handed = new URLSearchParams(location.hash.slice(1)).get("access_token");
-if (handed) {
+function takeToken() {
+  const handed = new URLSearchParams(location.hash.slice(1)).get("access_token");
+  if (!handed) return;
   history.replaceState(null, "", location.pathname + location.search);
   const form = document.createElement("form");
   form.method = "post";
@@ -17,6 +18,8 @@ if (handed) {
   document.body.append(form);
   form.submit();
 }
+addEventListener("hashchange", takeToken);
+takeToken();
 
 const root = document.documentElement;
 const [zone, theme] = [document.getElementById("zone"), document.getElementById("theme")];
