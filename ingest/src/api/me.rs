@@ -258,7 +258,10 @@ pub(crate) async fn download(state: &State, myself: &Myself, format: Format) -> 
     allowed(&own.downloads, state, myself)?;
     let privacy = std::sync::Arc::clone(&state.privacy);
     // What came to nothing does not count.
-    let pieces = privacy.export_own(tenant, subject, format).await.inspect_err(|_| own.downloads.give_back(subject))?;
+    let pieces = privacy
+        .export_own(tenant, subject, format)
+        .await
+        .inspect_err(|_| own.downloads.give_back(subject))?;
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
         pieces.recv().await.map(|piece| (piece, pieces))
     });

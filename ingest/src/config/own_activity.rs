@@ -40,7 +40,9 @@ impl OwnActivity {
             (Some(url), Some(secret)) => Some(Webhook {
                 target: Target::parse(&url, allow_private)
                     .map_err(|error| ConfigError::key("own_activity.webhook.url", error))?,
-                secret: secret.parse().map_err(|error| ConfigError::key("own_activity.webhook.secret", error))?,
+                secret: secret
+                    .parse()
+                    .map_err(|error| ConfigError::key("own_activity.webhook.secret", error))?,
             }),
         };
         Ok(Self { origins, webhook })

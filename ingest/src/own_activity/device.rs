@@ -15,14 +15,15 @@ pub(crate) fn device(user_agent: &str) -> Option<String> {
         return None;
     }
     let known = PARSER.parse(user_agent.get(..LONGEST).unwrap_or(user_agent));
-    let known = known.filter(|known| ["pc", "smartphone", "mobilephone", "appliance"].contains(&known.category));
+    let known =
+        known.filter(|known| ["pc", "smartphone", "mobilephone", "appliance"].contains(&known.category));
     let Some(known) = known else { return Some("a program or an unknown browser".to_owned()) };
     let browser = match known.name {
         "UNKNOWN" => "a browser",
         "SamsungBrowser" => "Samsung Internet",
         name => name,
     };
-    let system = match &*known.os {
+    let system = match known.os {
         "UNKNOWN" => return Some(browser.to_owned()),
         "Mac OSX" => "a Mac",
         "iPhone" => "an iPhone",

@@ -125,7 +125,8 @@ impl Disowned {
         let now = self.clock.now();
         let mut transaction = self.store.begin().await?;
         for row in own_activity::give_up(&mut transaction, now.to_utc() - UNTIL).await? {
-            let tenant = row.tenant_id.parse().map_err(|_| StoreError::Damaged("tenant of a disowned event"))?;
+            let tenant =
+                row.tenant_id.parse().map_err(|_| StoreError::Damaged("tenant of a disowned event"))?;
             let what = ("event", row.event_id.to_string());
             let details = json!({"attempts": row.attempts, "disowned_at": time(row.disowned_at)});
             let notice = Notice::new(&tenant, "DISOWNED_NOT_TOLD", "", what, now);

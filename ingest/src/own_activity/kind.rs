@@ -38,7 +38,15 @@ const NAMES: [(Kind, &[&str]); 3] = [
     ),
     (
         Kind::SignIn,
-        &["USER_LOGIN*", "USER_LOGOUT*", "USER_OTP_*", "SESSION_*", "MFA_VERIFIED", "TOKEN_REUSE_*", "ADMIN_SIGNED_*"],
+        &[
+            "USER_LOGIN*",
+            "USER_LOGOUT*",
+            "USER_OTP_*",
+            "SESSION_*",
+            "MFA_VERIFIED",
+            "TOKEN_REUSE_*",
+            "ADMIN_SIGNED_*",
+        ],
     ),
     (Kind::Run, &["*_RUN", "*_EXECUTED", "*_EXECUTE", "*_STARTED"]),
 ];
@@ -72,7 +80,7 @@ impl Kind {
             (_, Some(start)) => action.starts_with(start),
             _ => action == *name,
         };
-        let found = NAMES.iter().find(|(_, names)| names.iter().any(|name| fits(name)));
+        let found = NAMES.iter().find(|(_, names)| names.iter().any(&fits));
         found.map_or(Self::Change, |(kind, _)| *kind)
     }
 
@@ -127,7 +135,9 @@ mod tests {
     fn the_store_is_asked_for_the_same_names() {
         let all = Kind::names(None);
         assert_eq!(all.among, None);
-        assert!(all.without.contains(&r"%\_VIEWED".to_owned()) && !all.without.contains(&r"%\_RUN".to_owned()));
+        assert!(
+            all.without.contains(&r"%\_VIEWED".to_owned()) && !all.without.contains(&r"%\_RUN".to_owned())
+        );
         let runs = Kind::names(Some(Kind::Run));
         assert!(runs.among.expect("some").contains(&r"%\_RUN".to_owned()));
         assert!(runs.without.contains(&r"USER\_LOGIN%".to_owned()));

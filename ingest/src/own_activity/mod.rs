@@ -88,7 +88,15 @@ impl Tie {
             Self::Actor => Vec::new(),
             // Whoever did it, from where, and what they wrote to it.
             Self::Account => {
-                vec![Tag::ACTOR, Tag::CLAIMED_USER, Tag::IP, Tag::USER_AGENT, Tag::SESSION, Tag::PLACE, Tag::DETAILS]
+                vec![
+                    Tag::ACTOR,
+                    Tag::CLAIMED_USER,
+                    Tag::IP,
+                    Tag::USER_AGENT,
+                    Tag::SESSION,
+                    Tag::PLACE,
+                    Tag::DETAILS,
+                ]
             }
         }
     }
@@ -163,7 +171,12 @@ pub(crate) mod tests {
     use super::*;
 
     /// An event of somebody on something.
-    pub(crate) fn event(action: &str, trust: Trust, actor: Option<&str>, entity: Option<(&str, &str)>) -> Event {
+    pub(crate) fn event(
+        action: &str,
+        trust: Trust,
+        actor: Option<&str>,
+        entity: Option<(&str, &str)>,
+    ) -> Event {
         let at = Timestamp::try_from(1_795_400_000_000).expect("a time");
         Event {
             tenant: "demo".parse().expect("a slug"),

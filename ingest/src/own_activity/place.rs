@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Codes of ISO 3166-1 and their names in English, as CLDR has them.
-static NAMES: LazyLock<HashMap<&'static str, &'static str>> =
-    LazyLock::new(|| include_str!("countries.tsv").lines().filter_map(|line| line.split_once('\t')).collect());
+static NAMES: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
+    include_str!("countries.tsv").lines().filter_map(|line| line.split_once('\t')).collect()
+});
 
 /// The name of a country; none for what is no country's code, such as `T1` for Tor.
 pub(crate) fn country(code: &str) -> Option<&'static str> {

@@ -58,7 +58,9 @@ impl Seen {
             if let Some(device) = context.user_agent.as_deref().and_then(device) {
                 note(&mut seen.devices, device, sighting);
             }
-            if let Some(code) = context.place.and_then(|place| place.country).filter(|code| country(code).is_some()) {
+            if let Some(code) =
+                context.place.and_then(|place| place.country).filter(|code| country(code).is_some())
+            {
                 note(&mut seen.places, code, sighting);
             }
         }
@@ -144,7 +146,8 @@ mod tests {
 
     #[test]
     fn the_first_act_on_another_device_is_new_and_the_later_ones_are_not() {
-        let seen = Seen::of(&[sighting(0, FIREFOX, "DE"), sighting(10, SAFARI, "DE"), sighting(20, SAFARI, "FR")]);
+        let seen =
+            Seen::of(&[sighting(0, FIREFOX, "DE"), sighting(10, SAFARI, "DE"), sighting(20, SAFARI, "FR")]);
         let seen = seen.expect("events");
         assert_eq!(seen.is_new_device("Safari on a Mac", at(10)), Some(true));
         assert_eq!(seen.is_new_device("Safari on a Mac", at(11)), Some(false));

@@ -79,7 +79,13 @@ impl Sessions {
     }
 
     /// A new session, until the token's own end in seconds since 1970.
-    pub(crate) fn begin(&self, tenant: &TenantId, person: &Person, token_ends: u64, now: Timestamp) -> Session {
+    pub(crate) fn begin(
+        &self,
+        tenant: &TenantId,
+        person: &Person,
+        token_ends: u64,
+        now: Timestamp,
+    ) -> Session {
         let until = token_ends.saturating_mul(1_000).min(now.millis().saturating_add(LONGEST));
         let mut bytes = until.to_be_bytes().to_vec();
         bytes.extend(random::<16>());

@@ -30,7 +30,9 @@ fn what(event: &Event, tie: Tie, subject: &str) -> String {
     }
     match action {
         "ACTIVITY_DISOWNED" => return "said that something was not you".to_owned(),
-        "USER_LOGIN_FAILED" if tie == Tie::Account => return "tried to sign in to your account, and failed".to_owned(),
+        "USER_LOGIN_FAILED" if tie == Tie::Account => {
+            return "tried to sign in to your account, and failed".to_owned();
+        }
         "SUBJECT_EXPORTED" if !is_another => return "downloaded your data".to_owned(),
         _ => {}
     }
@@ -117,7 +119,13 @@ mod tests {
                 ("user", "u-1"),
                 "Somebody else who is signed in changed your password",
             ),
-            ("USER_UPDATED", Trust::Service, "service_role", ("user", "u-1"), "The application updated your account"),
+            (
+                "USER_UPDATED",
+                Trust::Service,
+                "service_role",
+                ("user", "u-1"),
+                "The application updated your account",
+            ),
         ] {
             assert_eq!(told(action, trust, actor, Some(entity)), expected);
         }

@@ -22,8 +22,8 @@ use crate::own::OwnEvent;
 use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
 use crate::policy::Admin;
 use crate::store::events::StoredEvent;
-use crate::store::subjects::PlacedEvent;
 use crate::store::own_activity::{self, Theirs};
+use crate::store::subjects::PlacedEvent;
 use crate::store::{self, absences, log};
 use crate::view::{field, time, view};
 

@@ -224,7 +224,10 @@ pub async fn told(store: &Store, disowned: &Disowned) -> Result<(), StoreError> 
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn give_up(transaction: &mut Transaction, before: DateTime<Utc>) -> Result<Vec<Disowned>, StoreError> {
+pub async fn give_up(
+    transaction: &mut Transaction,
+    before: DateTime<Utc>,
+) -> Result<Vec<Disowned>, StoreError> {
     sqlx::query_as!(
         Disowned,
         "update activity_disowned set next_at = null where next_at is not null and disowned_at <= $1

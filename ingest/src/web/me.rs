@@ -155,7 +155,8 @@ struct MePage {
 
 impl MePage {
     fn kinds(&self) -> Vec<(&'static str, String, bool)> {
-        let each = KINDS.iter().map(|(kind, word)| (*word, url::with("/me", &[("kind", kind)]), *kind == self.kind));
+        let each =
+            KINDS.iter().map(|(kind, word)| (*word, url::with("/me", &[("kind", kind)]), *kind == self.kind));
         each.collect()
     }
 }
@@ -253,7 +254,8 @@ pub(super) async fn sign_in(state: axum::extract::State<Arc<State>>, request: Re
             ([(header::SET_COOKIE, cookie)], Redirect::to("/me")).into_response()
         }
         Err(NotSignedIn::Unproven) => {
-            let wrong = "This does not prove who you are. It may be over: go back to the application and come again.";
+            let wrong =
+                "This does not prove who you are. It may be over: go back to the application and come again.";
             sign_in_page(&headers, StatusCode::UNAUTHORIZED, Some(wrong))
         }
         Err(NotSignedIn::LockedOut(seconds)) => {

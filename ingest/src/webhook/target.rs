@@ -90,7 +90,11 @@ impl Target {
         if found.is_empty() {
             return Err(TargetError::Unknown);
         }
-        if found.iter().all(|address| self.takes(address.ip())) { Ok(found) } else { Err(TargetError::Private) }
+        if found.iter().all(|address| self.takes(address.ip())) {
+            Ok(found)
+        } else {
+            Err(TargetError::Private)
+        }
     }
 
     /// The host, if it is an address itself.
@@ -151,7 +155,9 @@ mod tests {
 
     #[test]
     fn only_addresses_of_the_internet_are_public() {
-        for text in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "2606:4700::1111", "2002:101:101::1", "::ffff:1.1.1.1"] {
+        for text in
+            ["1.1.1.1", "93.184.216.34", "172.32.0.1", "2606:4700::1111", "2002:101:101::1", "::ffff:1.1.1.1"]
+        {
             assert!(is_public(text.parse().expect("an address")), "{text}");
         }
         for text in [

@@ -109,14 +109,18 @@ async fn a_masked_reader_does_not_find_out_by_searching_what_is_masked() {
         "actor:user0@*",
         "-user:*x*",
     ] {
-        for path in ["events", "events/facets", "events/histogram", "events/live", "entities/agent/4/timeline"] {
+        for path in
+            ["events", "events/facets", "events/histogram", "events/live", "entities/agent/4/timeline"]
+        {
             let path = format!("/v1/{path}?q={search}");
             let problem = server.get_with(&path, &investigator).await.problem(403);
             assert_eq!(problem["type"], "/problems/unmask-to-search", "{path}");
         }
         assert_eq!(server.get(&format!("/v1/events?q={search}")).await.status, 200, "{search}");
     }
-    for search in ["actor:user0@example.com", "ip:203.0.113.0/24", "actor:user-0", "has:actor", "entity:agent/4"] {
+    for search in
+        ["actor:user0@example.com", "ip:203.0.113.0/24", "actor:user-0", "has:actor", "entity:agent/4"]
+    {
         let found = server.get_with(&format!("/v1/events?q={search}"), &investigator).await;
         assert_eq!(found.json()["events"].as_array().map(Vec::len), Some(1), "{search}: {}", found.text());
     }

@@ -140,8 +140,15 @@ async fn people_read_their_own_acts_in_plain_words_and_nothing_of_anybody_else()
     assert_eq!(phone["place"], json!({"name": "France", "country": "FR", "new": true}));
     assert_eq!((&phone["ip"], &phone["by"]), (&json!("203.0.113.7"), &json!("you")));
     let by_another = &told["activity"][3];
-    assert_eq!((&by_another["device"], &by_another["place"], &by_another["ip"]), (&Value::Null, &Value::Null, &Value::Null));
-    assert_eq!(told["activity"][5]["device"]["new"], Value::Null, "the first that is known is not called new");
+    assert_eq!(
+        (&by_another["device"], &by_another["place"], &by_another["ip"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        told["activity"][5]["device"]["new"],
+        Value::Null,
+        "the first that is known is not called new"
+    );
     assert!(told["activity"][4]["changes"].as_str().is_some_and(|words| words.contains("New")), "{told:#}");
     assert_eq!(told["devices"][0]["name"], "Firefox on Windows");
     assert_eq!(told["places"].as_array().map(Vec::len), Some(2));
@@ -187,8 +194,13 @@ async fn a_list_is_narrowed_and_turned_over_and_another_persons_cursor_is_none()
     ] {
         let answer = server.get_with(&format!("/v1/me/activity{query}"), &token(subject)).await;
         let problem = answer.problem(400);
-        let name = query[1..].split(['=', '&']).rfind(|word| ["cursor", "kind", "limit", "from", "actor"].contains(word));
-        assert!(problem["detail"].as_str().is_some_and(|text| text.starts_with(name.expect("a name"))), "{problem}");
+        let name = query[1..]
+            .split(['=', '&'])
+            .rfind(|word| ["cursor", "kind", "limit", "from", "actor"].contains(word));
+        assert!(
+            problem["detail"].as_str().is_some_and(|text| text.starts_with(name.expect("a name"))),
+            "{problem}"
+        );
     }
     let window = format!("?from={}", (Utc::now() - TimeDelta::minutes(31)).format("%Y-%m-%dT%H:%M:%SZ"));
     assert_eq!(texts(&activity(&server, ALICE, &window).await).len(), 2);
@@ -216,7 +228,9 @@ async fn only_a_valid_token_of_the_application_opens_it_and_it_opens_nothing_els
     server.call("GET", "/v1/me/activity").await.problem(401);
     server.call("POST", "/v1/me/activity/018f0000-0000-7000-8000-000000000000/disown").await.problem(401);
     let alice = token(ALICE);
-    for path in ["/v1/events", "/v1/session", "/v1/actors/5b1f-alice", "/v1/coverage", "/v1/access", "/v1/openings"] {
+    for path in
+        ["/v1/events", "/v1/session", "/v1/actors/5b1f-alice", "/v1/coverage", "/v1/access", "/v1/openings"]
+    {
         server.get_with(path, &alice).await.problem(401);
     }
     server.post_with("/v1/subjects/5b1f-alice/export", &alice, "").await.problem(401);
@@ -261,7 +275,8 @@ async fn pages_of_the_applications_sites_may_ask_and_no_others() {
 
 #[tokio::test]
 async fn reading_is_on_record_and_has_a_limit() {
-    let variables = [FAST[0], ("EDGETRAIL__ACCESS__RECORD_READS", "true"), ("EDGETRAIL__ACCESS__READS_WINDOW_MS", "10")];
+    let variables =
+        [FAST[0], ("EDGETRAIL__ACCESS__RECORD_READS", "true"), ("EDGETRAIL__ACCESS__READS_WINDOW_MS", "10")];
     let server = Server::configured(APP, &variables).await;
     let mut refused = None;
     for _ in 0..130 {
@@ -274,7 +289,11 @@ async fn reading_is_on_record_and_has_a_limit() {
     let refused = refused.expect("a limit");
     refused.problem(429);
     assert!(refused.head.contains("retry-after: "), "{}", refused.head);
-    assert_eq!(server.get_with("/v1/me/activity", &token(BOB)).await.status, 200, "each has a limit of his own");
+    assert_eq!(
+        server.get_with("/v1/me/activity", &token(BOB)).await.status,
+        200,
+        "each has a limit of his own"
+    );
     eventually(async || {
         let read = server.all("&action=AUDIT_READ&actor=5b1f-alice").await;
         read.iter().any(|event| event["details"]["kind"] == "own_activity")
@@ -304,12 +323,21 @@ async fn a_download_holds_what_is_theirs_with_proofs_and_comes_once_an_hour() {
     }
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let events: Vec<_> = lines.iter().filter(|line| line["action"].is_string()).collect();
-    let told: Vec<_> = events.iter().map(|line| (line["action"].as_str().expect("text"), line["as"].as_str().expect("text"))).collect();
+    let told: Vec<_> = events
+        .iter()
+        .map(|line| (line["action"].as_str().expect("text"), line["as"].as_str().expect("text")))
+        .collect();
     // The event of the download itself may be stored before the list is read.
     let told: Vec<_> = told.into_iter().filter(|(action, _)| *action != "SUBJECT_EXPORTED").collect();
-    assert_eq!(told, [("ADMIN_ROLE_GRANTED", "actor"), ("USER_PASSWORD_CHANGED", "subject"), ("USER_LOGIN", "actor")]);
+    assert_eq!(
+        told,
+        [("ADMIN_ROLE_GRANTED", "actor"), ("USER_PASSWORD_CHANGED", "subject"), ("USER_LOGIN", "actor")]
+    );
     let changed = events.iter().find(|line| line["action"] == "USER_PASSWORD_CHANGED").expect("one");
-    assert!(changed["proof"].is_string() && changed["actor"].is_null() && changed["context"]["ip"].is_null(), "{changed:#}");
+    assert!(
+        changed["proof"].is_string() && changed["actor"].is_null() && changed["context"]["ip"].is_null(),
+        "{changed:#}"
+    );
     assert!(lines.last().is_some_and(|line| line["summary"]["events"].as_u64() >= Some(3)));
 
     let again = server.post_with("/v1/me/export", &alice, "").await;
@@ -320,7 +348,10 @@ async fn a_download_holds_what_is_theirs_with_proofs_and_comes_once_an_hour() {
     }
     server.post_with("/v1/me/export?format=xml", &token(BOB), "").await.problem(400);
     let recorded = server.eventually("&action=SUBJECT_EXPORTED", 1).await;
-    assert_eq!((&recorded[0]["actor"]["id"], &recorded[0]["details"]["by"]), (&json!(ALICE), &json!("themselves")));
+    assert_eq!(
+        (&recorded[0]["actor"]["id"], &recorded[0]["details"]["by"]),
+        (&json!(ALICE), &json!("themselves"))
+    );
     server.stop().await;
 }
 
@@ -349,7 +380,8 @@ impl Sink {
                         bytes.extend_from_slice(&piece[..read]);
                         let text = String::from_utf8_lossy(&bytes).into_owned();
                         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                        let length = header(head, "content-length").and_then(|text| text.parse::<usize>().ok());
+                        let length =
+                            header(head, "content-length").and_then(|text| text.parse::<usize>().ok());
                         if length.is_some_and(|length| body.len() >= length) {
                             break (head.to_owned(), body.to_owned());
                         }
@@ -358,7 +390,9 @@ impl Sink {
                     let status = *answers.lock().expect("no panic");
                     match status {
                         Some(status) => {
-                            let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                            let answer = format!(
+                                "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                            );
                             let _ = stream.write_all(answer.as_bytes()).await;
                         }
                         None => tokio::time::sleep(std::time::Duration::from_secs(60)).await,
@@ -474,7 +508,11 @@ async fn what_does_not_arrive_is_sent_again_and_given_up_after_three_days() {
     dial.turn(now + TimeDelta::seconds(31));
     let told = sink.heard(2).await;
     told.iter().for_each(check_signature);
-    assert_eq!(header(&told[1].0, "webhook-id"), header(&first[0].0, "webhook-id"), "a receiver knows it again");
+    assert_eq!(
+        header(&told[1].0, "webhook-id"),
+        header(&first[0].0, "webhook-id"),
+        "a receiver knows it again"
+    );
     assert_eq!(told[0].1, told[1].1);
     *sink.status.lock().expect("no panic") = Some(410);
     dial.turn(now + TimeDelta::days(2));
@@ -495,7 +533,10 @@ async fn what_was_said_of_an_event_goes_with_the_event() {
     say_not_me(&server, ALICE, &login.id.to_string()).await;
     let mut connection = sqlx::PgConnection::connect_with(&server.database).await.expect("a connection");
     let count = async |connection: &mut sqlx::PgConnection| -> i64 {
-        sqlx::query_scalar("select count(*) from activity_disowned").fetch_one(connection).await.expect("a count")
+        sqlx::query_scalar("select count(*) from activity_disowned")
+            .fetch_one(connection)
+            .await
+            .expect("a count")
     };
     ingest::store::own_activity::forget_gone(&server.store).await.expect("done");
     assert_eq!(count(&mut connection).await, 1);
@@ -519,7 +560,10 @@ fn cookie(answer: &Response) -> Option<String> {
 }
 
 fn action<'p>(page: &'p str, start: &str) -> &'p str {
-    let found = page.split("action=\"").filter_map(|rest| rest.split('"').next()).find(|path| path.starts_with(start));
+    let found = page
+        .split("action=\"")
+        .filter_map(|rest| rest.split('"').next())
+        .find(|path| path.starts_with(start));
     found.unwrap_or_else(|| panic!("no form for {start}: {page}"))
 }
 

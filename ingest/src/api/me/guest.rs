@@ -30,7 +30,8 @@ impl Myself {
     pub(super) async fn of_bearer(state: &State, headers: &HeaderMap) -> Result<Self, Answer> {
         let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = token.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-        let token = token.ok_or_else(|| unproven("send Authorization: Bearer and a token of the application"))?;
+        let token =
+            token.ok_or_else(|| unproven("send Authorization: Bearer and a token of the application"))?;
         Ok(prove(state, token).await?.0)
     }
 }
@@ -38,12 +39,16 @@ impl Myself {
 /// Whom a token proves, and its end in seconds since 1970.
 async fn prove(state: &State, token: &str) -> Result<(Myself, u64), Answer> {
     let (Some(tenant), Some(verifier)) = configured(state) else {
-        return Err(unproven("people see nothing of themselves on this server: access.app.tenant is not set"));
+        return Err(unproven(
+            "people see nothing of themselves on this server: access.app.tenant is not set",
+        ));
     };
     let claims = match verifier.verify(token, state.clock.now()).await {
         Ok(claims) => claims,
         Err(error @ TokenError::Keys(_)) => return Err(error.into()),
-        Err(TokenError::Form | TokenError::Invalid) => return Err(unproven("the token is wrong, over, or not for this server")),
+        Err(TokenError::Form | TokenError::Invalid) => {
+            return Err(unproven("the token is wrong, over, or not for this server"));
+        }
     };
     let (Some(subject), Some(ends)) = (claims.sub, claims.exp) else {
         return Err(unproven("the token names nobody"));
@@ -110,7 +115,8 @@ impl Guest {
             }
             Err(Answer(problem)) if problem.status == 401 => {
                 state.sign_in.attempts.failed(&origins, now);
-                metrics::counter!("edgetrail_sign_in_failures_total", "reason" => "own_activity").increment(1);
+                metrics::counter!("edgetrail_sign_in_failures_total", "reason" => "own_activity")
+                    .increment(1);
                 Err(NotSignedIn::Unproven)
             }
             Err(answer) => Err(NotSignedIn::Answer(answer)),
@@ -125,9 +131,13 @@ impl Guest {
         let Some(person) = sessions.read(tenant, &session, state.clock.now()) else { return Ok(None) };
         if parts.method != Method::GET && parts.method != Method::HEAD {
             origin::check(state, &parts.headers)?;
-            let brought = parts.uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("csrf=")));
+            let brought = parts
+                .uri
+                .query()
+                .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("csrf=")));
             if !brought.is_some_and(|text| sessions.is_csrf(tenant, &session, text)) {
-                let problem = Problem::new(403, "csrf", "The request does not prove that it comes from this site");
+                let problem =
+                    Problem::new(403, "csrf", "The request does not prove that it comes from this site");
                 return Err(Answer(problem));
             }
         }
