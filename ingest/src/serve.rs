@@ -24,7 +24,7 @@ use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::keyring::Keyring;
 use crate::ledger::publication::{Publisher, PublisherError};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
-use crate::limits::Limits;
+use crate::limits::{Limits, Readers};
 use crate::own::Recorder;
 use crate::own_activity::{Disowned, OwnActivity};
 use crate::policy::{Policies, relabel};
@@ -165,6 +165,7 @@ impl Backend {
                 id: entry.id.clone(),
                 tenant: entry.tenant.clone(),
                 tenure: entry.tenure,
+                person: entry.person.clone(),
                 sha256: entry.sha256.to_vec(),
             };
             api_keys::upsert(&store, &key, "configuration").await?;
@@ -273,6 +274,7 @@ impl Backend {
             retention,
             exports,
             cursors,
+            readers: Readers::new(config.limits.reader),
             reads,
             access: config.access,
             own_activity: Arc::new(own_activity),

@@ -33,20 +33,18 @@ pub(super) async fn read(
 
 pub(super) async fn approve(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Answer> {
-    let admin = crate::policy::Admin { tenant: &reader.tenant, key: &reader.key };
-    Ok(Json(described(&state.privacy.approve(admin, number(&id)?).await?)))
+    Ok(Json(described(&state.privacy.approve(admin.who(), number(&id)?).await?)))
 }
 
 pub(super) async fn cancel(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Answer> {
-    let admin = crate::policy::Admin { tenant: &reader.tenant, key: &reader.key };
-    Ok(Json(described(&state.privacy.cancel(admin, number(&id)?).await?)))
+    Ok(Json(described(&state.privacy.cancel(admin.who(), number(&id)?).await?)))
 }
 
 /// The newest certificate; it names nobody, so it can be handed to whoever was erased.

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::policy::posted;
 use super::reader::{Admin, Reader};
-use super::retention::admin;
 use super::{Answer, Shared};
 use crate::store::holds::{self, Hold};
 use crate::view::time;
@@ -79,28 +78,24 @@ pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, A
     Ok(Json(json!({"holds": all.iter().map(view).collect::<Vec<_>>()})))
 }
 
-pub(super) async fn place(
-    state: Shared,
-    Admin(reader): Admin,
-    request: Request,
-) -> Result<Json<Value>, Answer> {
+pub(super) async fn place(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
     let text = posted(&state, request).await?;
     let unreadable = || Problem::new(400, "unreadable-hold", "This is no hold");
     let wanted: Wanted = serde_json::from_str(&text).map_err(|error| Answer(unreadable().detail(error)))?;
     let hold = wanted
-        .checked(&reader.key, state.clock.now().to_utc())
+        .checked(&admin.0.key, state.clock.now().to_utc())
         .map_err(|(name, reason)| Answer(unreadable().detail(format_args!("{name}: {reason}"))))?;
-    let hold = state.retention.hold(admin(&reader), hold).await?;
+    let hold = state.retention.hold(admin.who(), hold).await?;
     Ok(Json(view(&hold)))
 }
 
 pub(super) async fn release(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Answer> {
     let id = id.parse().map_err(|_| Answer::not_found("no hold of this id"))?;
-    let hold = state.retention.release(admin(&reader), id).await?;
+    let hold = state.retention.release(admin.who(), id).await?;
     Ok(Json(view(&hold)))
 }
 

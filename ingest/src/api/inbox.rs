@@ -62,18 +62,13 @@ struct Acceptance {
     rule: Value,
 }
 
-pub(super) async fn accept(
-    state: Shared,
-    Admin(reader): Admin,
-    request: Request,
-) -> Result<Json<Value>, Answer> {
+pub(super) async fn accept(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
     let accepted: Acceptance = read(&state, request).await?;
     if accepted.host.is_empty() || accepted.host.len() > 255 || accepted.host.contains('\0') {
         return Err(Answer::parameter("host", "is not a host"));
     }
-    let admin = crate::policy::Admin { tenant: &reader.tenant, key: &reader.key };
-    let version = state.policies.accept(admin, &accepted.host, &accepted.pack, &accepted.rule).await?;
-    described(&state, &reader, version).await
+    let version = state.policies.accept(admin.who(), &accepted.host, &accepted.pack, &accepted.rule).await?;
+    described(&state, &admin.0, version).await
 }
 
 async fn read<T: for<'de> Deserialize<'de>>(state: &Shared, request: Request) -> Result<T, Answer> {

@@ -61,6 +61,7 @@ use crate::clock::Clock;
 use crate::config::{Access, Http, Log};
 use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
+use crate::limits::Readers;
 use crate::own::Recorder;
 use crate::own_activity::OwnActivity;
 use crate::policy::Policies;
@@ -88,6 +89,8 @@ pub struct State {
     pub exports: Arc<Exports>,
     /// What readers go on with.
     pub cursors: Cursors,
+    /// How much each of them may ask.
+    pub readers: Readers,
     /// What was read and has no event yet.
     pub reads: Reads,
     /// Where people reach us, and from where.

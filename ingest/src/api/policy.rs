@@ -43,48 +43,43 @@ pub(super) async fn served(
 }
 
 /// A signed document, or packs to propose: told apart by their first byte.
-pub(super) async fn upload(
-    state: Shared,
-    Admin(reader): Admin,
-    request: Request,
-) -> Result<Json<Value>, Answer> {
+pub(super) async fn upload(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
     let text = posted(&state, request).await?;
-    let admin = admin(&reader);
     let version = if text.trim_start().starts_with('{') {
-        state.policies.propose(admin, &text).await?
+        state.policies.propose(admin.who(), &text).await?
     } else {
-        state.policies.take_signed(admin, text.as_bytes()).await?
+        state.policies.take_signed(admin.who(), text.as_bytes()).await?
     };
-    described(&state, &reader, version).await
+    described(&state, &admin.0, version).await
 }
 
 pub(super) async fn approve(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(version): Path<String>,
 ) -> Result<Json<Value>, Answer> {
     let version = number(&version)?;
-    state.policies.approve(admin(&reader), version).await?;
-    described(&state, &reader, version).await
+    state.policies.approve(admin.who(), version).await?;
+    described(&state, &admin.0, version).await
 }
 
 pub(super) async fn refuse(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(version): Path<String>,
 ) -> Result<Json<Value>, Answer> {
     let version = number(&version)?;
-    state.policies.refuse(admin(&reader), version).await?;
-    described(&state, &reader, version).await
+    state.policies.refuse(admin.who(), version).await?;
+    described(&state, &admin.0, version).await
 }
 
 pub(super) async fn roll_back(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(version): Path<String>,
 ) -> Result<Json<Value>, Answer> {
-    let version = state.policies.roll_back(admin(&reader), number(&version)?).await?;
-    described(&state, &reader, version).await
+    let version = state.policies.roll_back(admin.who(), number(&version)?).await?;
+    described(&state, &admin.0, version).await
 }
 
 pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
@@ -129,10 +124,6 @@ fn summary(policy: &Policy) -> Value {
     })
 }
 
-fn admin(reader: &Reader) -> crate::policy::Admin<'_> {
-    crate::policy::Admin { tenant: &reader.tenant, key: &reader.key }
-}
-
 fn number(text: &str) -> Result<i64, Answer> {
     text.parse().map_err(|_| Answer::not_found("no policy of this version"))
 }
@@ -164,7 +155,7 @@ impl From<PolicyError> for Answer {
                 Problem::new(403, "foreign-tenant", "The policy is another tenant's")
             }
             PolicyError::Missing => Problem::new(404, "not-found", "There is no such thing"),
-            PolicyError::SamePerson => Problem::new(403, "second-person", "This needs a second admin"),
+            PolicyError::Second(_) => Problem::new(403, "second-person", "This takes two people"),
             PolicyError::NotProposed { .. }
             | PolicyError::Replayed { .. }
             | PolicyError::Stale(_)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Method, header, request::Parts};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
 use shared::event::{Severity, TenantId};
 use shared::problem::Problem;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::{Answer, State, origin};
 use crate::auth::{
-    ABSOLUTE, ApiKeyText, Capability, IDLE, Means, Notice, Role, SessionToken, mask, mask_field, mask_text,
+    self, ABSOLUTE, ApiKeyText, COMMAND_LINE, Capability, IDLE, Means, Notice, Role, SessionToken, Standing,
+    mask, mask_field, mask_text,
 };
 use crate::store::events::StoredEvent;
 use crate::store::{self, StoreError, access, api_keys};
@@ -34,6 +35,8 @@ pub(crate) struct Reader {
     /// Who: the id of the key, or the person.
     pub(crate) key: String,
     pub(crate) role: Role,
+    /// Which person that is.
+    pub(crate) standing: Standing,
     pub(crate) means: Means,
     /// The session, if the request came with its cookie.
     pub(crate) session: Option<Uuid>,
@@ -44,6 +47,13 @@ pub(crate) struct Reader {
 /// A reader with the admin role.
 #[derive(Debug, Clone)]
 pub(crate) struct Admin(pub(crate) Reader);
+
+impl Admin {
+    /// Who decides.
+    pub(super) fn who(&self) -> auth::Admin<'_> {
+        auth::Admin { tenant: &self.0.tenant, key: &self.0.key, standing: &self.0.standing }
+    }
+}
 
 impl Reader {
     /// The reader as an admin.
@@ -92,8 +102,17 @@ impl Reader {
         let key = key.filter(|key| key.matches(text) && !key.tenure.is_over(now));
         Ok(key.map(|key| {
             let role = key.tenure.role();
-            let is_masked = !role.can(Capability::SeePersonal);
-            Self { tenant: key.tenant, key: key.id, role, means: Means::ApiKey, session: None, is_masked }
+            let names = key.person.into_iter().collect();
+            Self {
+                tenant: key.tenant,
+                key: key.id,
+                role,
+                // Keys are made by the operator.
+                standing: Standing::new(names, COMMAND_LINE, DateTime::UNIX_EPOCH),
+                means: Means::ApiKey,
+                session: None,
+                is_masked: !role.can(Capability::SeePersonal),
+            }
         }))
     }
 
@@ -117,6 +136,7 @@ impl Reader {
             tenant: session.tenant,
             key: session.who,
             role,
+            standing: session.standing,
             means: Means::of(&session.means).ok_or(StoreError::Damaged("means of a session"))?,
             session: Some(session.session_id),
             is_masked: !role.can(Capability::SeePersonal) && !is_unmasked,

@@ -8,7 +8,7 @@ use shared::problem::Problem;
 use super::policy::posted;
 use super::reader::{Admin, Reader};
 use super::{Answer, Shared};
-use crate::retention::{self, Periods, RetentionError};
+use crate::retention::{Periods, RetentionError};
 use crate::store::retention::{PeriodsRow, RunRow, drops};
 use crate::view::time;
 
@@ -28,38 +28,34 @@ pub(super) async fn preview(state: Shared, reader: Reader) -> Result<Json<Value>
     Ok(Json(state.retention.preview(&reader.tenant).await?.to_json()))
 }
 
-pub(super) async fn propose(
-    state: Shared,
-    Admin(reader): Admin,
-    request: Request,
-) -> Result<Json<Value>, Answer> {
+pub(super) async fn propose(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
     let text = posted(&state, request).await?;
     let periods: Periods = serde_json::from_str(&text).map_err(|error| {
         let problem = Problem::new(400, "unreadable-periods", "These are no periods");
         Answer(problem.detail(error))
     })?;
-    let version = state.retention.propose(admin(&reader), periods).await?;
-    described(&state, &reader, version).await
+    let version = state.retention.propose(admin.who(), periods).await?;
+    described(&state, &admin.0, version).await
 }
 
 pub(super) async fn approve(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(version): Path<String>,
 ) -> Result<Json<Value>, Answer> {
     let version = number(&version)?;
-    state.retention.approve(admin(&reader), version).await?;
-    described(&state, &reader, version).await
+    state.retention.approve(admin.who(), version).await?;
+    described(&state, &admin.0, version).await
 }
 
 pub(super) async fn refuse(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(version): Path<String>,
 ) -> Result<Json<Value>, Answer> {
     let version = number(&version)?;
-    state.retention.refuse(admin(&reader), version).await?;
-    described(&state, &reader, version).await
+    state.retention.refuse(admin.who(), version).await?;
+    described(&state, &admin.0, version).await
 }
 
 async fn described(state: &Shared, reader: &Reader, number: i64) -> Result<Json<Value>, Answer> {
@@ -101,10 +97,6 @@ fn missing() -> Answer {
     Answer::not_found("no periods of this version")
 }
 
-pub(super) fn admin(reader: &Reader) -> retention::Admin<'_> {
-    retention::Admin { tenant: &reader.tenant, key: &reader.key }
-}
-
 impl From<RetentionError> for Answer {
     fn from(error: RetentionError) -> Self {
         let problem = match &error {
@@ -115,7 +107,7 @@ impl From<RetentionError> for Answer {
                 Problem::new(422, "hold-refused", "The hold would cover everything")
             }
             RetentionError::Missing => Problem::new(404, "not-found", "There is no such thing"),
-            RetentionError::SamePerson => Problem::new(403, "second-person", "This needs a second admin"),
+            RetentionError::Second(_) => Problem::new(403, "second-person", "This takes two people"),
             RetentionError::Announced(_) => {
                 Problem::new(403, "announced", "This is announced first, as there is no second admin")
             }

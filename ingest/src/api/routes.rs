@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRequestParts as _, MatchedPath, Query, RawPathParams, Request};
-use axum::http::{Extensions, Method, Uri};
+use axum::http::{Extensions, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::MethodRouter;
+use shared::problem::Problem;
 
 use super::reader::Reader;
-use super::{State, search};
+use super::{Answer, State, search};
 use crate::auth::{Capability, Read, ReadKind};
 use crate::web;
 
@@ -128,11 +129,20 @@ async fn guarded(
     };
     let (mut parts, body) = request.into_parts();
     let reader = Reader::from_request_parts(&mut parts, &guard.state).await;
+    let turned_away = |answer: Answer| {
+        if path.starts_with("/v1/") { answer.into_response() } else { web::turned_away(&parts, answer) }
+    };
     let reader = match reader.and_then(|reader| reader.require(needs).map(|()| reader)) {
         Ok(reader) => reader,
-        Err(answer) if path.starts_with("/v1/") => return answer.into_response(),
-        Err(answer) => return web::turned_away(&parts, answer),
+        Err(answer) => return turned_away(answer),
     };
+    if let Err(seconds) = guard.state.readers.admit(&reader.tenant, &reader.key, guard.state.clock.now()) {
+        let problem = Problem::new(429, "too-many-requests", "You ask more than is allowed");
+        let answer = Answer(problem.detail(format_args!("try again in {seconds} seconds")));
+        let mut response = turned_away(answer);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        return response;
+    }
     let object = match reading {
         Some(_) => object(&mut parts).await,
         None => String::new(),

@@ -60,6 +60,8 @@ struct Proven {
     tenant: TenantId,
     who: String,
     ground: Ground,
+    /// Every name they proved; what a key's person is stands with the key.
+    names: Vec<String>,
     means: Means,
 }
 
@@ -245,7 +247,8 @@ async fn prove(state: &State, brought: &Brought, now: Timestamp) -> Result<Prove
         let is_there = brought.tenant.as_ref().is_none_or(|tenant| *tenant == reader.tenant.to_string());
         return if is_there {
             let ground = Ground::Key(reader.key.clone());
-            Ok(Proven { tenant: reader.tenant, who: reader.key, ground, means: Means::ApiKey })
+            let (tenant, names, means) = (reader.tenant, Vec::new(), Means::ApiKey);
+            Ok(Proven { tenant, who: reader.key, ground, names, means })
         } else {
             Err(Refusal::NoGrant)
         };
@@ -276,7 +279,8 @@ async fn granted(
     grants.dedup_by(|next, first| next.tenant == first.tenant);
     match <[_; 1]>::try_from(grants) {
         Ok([grant]) => {
-            Ok(Proven { tenant: grant.tenant, who: grant.who, ground: Ground::Grant(grant.grant_id), means })
+            let ground = Ground::Grant(grant.grant_id);
+            Ok(Proven { tenant: grant.tenant, who: grant.who, ground, names, means })
         }
         Err(grants) if grants.is_empty() => Err(Refusal::NoGrant),
         Err(grants) => Err(Refusal::WhichTenant(grants.into_iter().map(|grant| grant.tenant).collect())),
@@ -298,6 +302,7 @@ async fn begin(
         tenant: proven.tenant.as_str(),
         ground: proven.ground.clone(),
         means: proven.means.word(),
+        names: &proven.names,
         address: address.map(Into::into),
         at: now.to_utc(),
     };

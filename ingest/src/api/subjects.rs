@@ -30,7 +30,7 @@ struct Asked {
 
 pub(super) async fn export(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(subject): Path<String>,
     parameters: Parameters,
     request: Request,
@@ -46,9 +46,8 @@ pub(super) async fn export(
         };
     }
     let asked = asked(&state, request).await?;
-    let admin = crate::policy::Admin { tenant: &reader.tenant, key: &reader.key };
     let privacy = std::sync::Arc::clone(&state.privacy);
-    let pieces = privacy.export(admin, &subject, &asked.emails, format).await?;
+    let pieces = privacy.export(admin.who(), &subject, &asked.emails, format).await?;
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
         pieces.recv().await.map(|piece| (piece, pieces))
     });
@@ -62,13 +61,13 @@ pub(super) async fn export(
 
 pub(super) async fn erase(
     state: Shared,
-    Admin(reader): Admin,
+    admin: Admin,
     Path(subject): Path<String>,
     request: Request,
 ) -> Result<Response, Answer> {
     let asked = asked(&state, request).await?;
     if asked.preview {
-        let preview = state.privacy.preview(&reader.tenant, &subject, &asked.emails).await?;
+        let preview = state.privacy.preview(&admin.0.tenant, &subject, &asked.emails).await?;
         let hold = preview.held.map(|hold| json!({"id": hold.hold_id, "reason": hold.reason}));
         let preview = json!({"known_by": preview.names, "counts": preview.counts, "hold": hold});
         return Ok(Json(json!({"preview": preview})).into_response());
@@ -81,8 +80,7 @@ pub(super) async fn erase(
     };
     let legal_basis = asked.legal_basis.ok_or_else(|| Answer::parameter("legal_basis", "is missing"))?;
     let wish = Wish { subject, emails: asked.emails, mode, legal_basis };
-    let admin = crate::policy::Admin { tenant: &reader.tenant, key: &reader.key };
-    let request = state.privacy.request(admin, &wish).await?;
+    let request = state.privacy.request(admin.who(), &wish).await?;
     Ok((StatusCode::ACCEPTED, Json(described(&request))).into_response())
 }
 
@@ -113,7 +111,7 @@ impl From<PrivacyError> for Answer {
                 Problem::new(409, "erasure-conflict", "The erasure cannot be changed so")
             }
             PrivacyError::Held { .. } => Problem::new(409, "legal-hold", "A legal hold forbids it"),
-            PrivacyError::SamePerson => Problem::new(403, "second-person", "This needs a second admin"),
+            PrivacyError::Second(_) => Problem::new(403, "second-person", "This takes two people"),
             PrivacyError::NotSequenced | PrivacyError::Own(_) | PrivacyError::Archive(_) => {
                 tracing::error!(%error, "a request failed");
                 Problem::new(503, "store-unavailable", "The store is not available")

@@ -19,6 +19,8 @@ pub struct ApiKey {
     pub tenant: TenantId,
     /// What it may do, and until when.
     pub tenure: Tenure,
+    /// Who answers for it; none for a machine's.
+    pub person: Option<String>,
     /// SHA-256 of the text.
     pub sha256: Vec<u8>,
 }

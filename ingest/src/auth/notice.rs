@@ -1,23 +1,20 @@
 //! Events about access: who signed in or failed to, what was granted, what was unmasked.
 //!
-//! A notice is stored in the transaction of what it tells of, and becomes an event right after. It is recorded before it is
-//! taken away: a crash in between says it twice, never not at all.
+//! A notice is kept in the transaction of what it tells of, see [`outbox`].
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
 use serde_json::Value;
 use shared::event::{
     Action, Actor, Entity, EntityType, Outcome, RetentionClass, Severity, TenantId, Timestamp, Trust,
 };
 use sqlx::PgConnection;
 
-use crate::own::{OwnError, OwnEvent, Recorder};
-use crate::store::{Store, StoreError, access};
+use crate::own::{OwnEvent, outbox};
+use crate::store::StoreError;
 
-/// Notices of one transaction.
-const TOGETHER: i64 = 50;
-
-/// Something about access, as it waits for its event.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Something about access.
+#[derive(Debug, Clone)]
 pub struct Notice {
     /// Whose log.
     pub tenant: TenantId,
@@ -34,7 +31,6 @@ pub struct Notice {
     /// When.
     pub at: Timestamp,
     /// Whether it was refused.
-    #[serde(default)]
     pub refused: bool,
     /// What else there is to say.
     pub details: Value,
@@ -69,9 +65,8 @@ impl Notice {
     ///
     /// # Errors
     /// If the database refuses.
-    pub async fn keep(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let text = serde_json::to_string(self).expect("a notice is JSON");
-        access::notify(connection, &text).await
+    pub async fn keep(self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        outbox::keep(connection, &self.event()).await
     }
 
     fn event(self) -> OwnEvent {
@@ -88,27 +83,8 @@ impl Notice {
             entity: Some(Entity { kind: self.kind, id: Some(self.id), name: None }),
             details: (!self.details.is_null()).then_some(self.details),
             changes: None,
-            rule: "ingest/access",
+            rule: Cow::Borrowed("ingest/access"),
             occurred_at: self.at,
         }
-    }
-}
-
-/// Records what waits.
-///
-/// # Errors
-/// If it cannot be recorded now; it waits on.
-pub(super) async fn record(store: &Store, recorder: &Recorder) -> Result<(), OwnError> {
-    loop {
-        let mut transaction = store.begin().await?;
-        let texts = access::take_notices(&mut transaction, TOGETHER).await?;
-        if texts.is_empty() {
-            return Ok(());
-        }
-        let notices = texts.iter().map(|text| serde_json::from_str::<Notice>(text));
-        let notices: Vec<Notice> =
-            notices.collect::<Result<_, _>>().map_err(|_| StoreError::Damaged("access notice"))?;
-        recorder.record(notices.into_iter().map(Notice::event).collect()).await?;
-        crate::store::commit(transaction).await?;
     }
 }

@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use shared::event::{Actor, TenantId, Timestamp, Trust};
 use tokio::sync::watch;
 
-use super::{Means, notice};
+use super::Means;
 use crate::clock::Clock;
-use crate::own::{OwnError, OwnEvent, Recorder};
+use crate::own::{OwnError, OwnEvent, Recorder, outbox};
 use crate::store::Store;
 
 /// Searches and objects of one event that are named; of the others there is a count. 40 of 300 bytes each are 12 KB.
 const NAMED: usize = 40;
 /// Bytes of a search or an object that are kept.
 const MAX_NAME: usize = 300;
-/// How often waiting notices are recorded, and windows looked at.
+/// How often waiting events are recorded, and windows looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A kind of reading.
@@ -230,7 +230,7 @@ fn event(key: &Key, tally: &Tally) -> OwnEvent {
     }
 }
 
-/// Records notices and reads until it is stopped, then what is left.
+/// Records reads and the events of our own that wait until it is stopped, then what is left.
 pub async fn run(
     store: Store,
     recorder: Recorder,
@@ -244,8 +244,8 @@ pub async fn run(
             _ = stop.wait_for(|stop| *stop) => true,
         };
         let now = (!stopping).then(|| clock.now());
-        if let Err(error) = notice::record(&store, &recorder).await {
-            tracing::warn!(%error, "events about access are not recorded, trying again");
+        if let Err(error) = outbox::record(&store, &recorder).await {
+            tracing::warn!(%error, "events of our own are not recorded, trying again");
         }
         if let Err(error) = reads.flush(&recorder, now).await {
             tracing::warn!(%error, "reads are not recorded, trying again");

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{AdminCommand, ApiKeyCommand, CommandError, SignerCommand, print};
 use crate::api;
-use crate::auth::{ApiKey, ApiKeyText, Role, Tenure, person};
+use crate::auth::{ApiKey, ApiKeyText, COMMAND_LINE, Role, Tenure, person};
 use crate::clock::random;
 use crate::config::Config;
 use crate::postgres::Neighbour;
@@ -18,16 +18,20 @@ use crate::store::api_keys::ListedKey;
 use crate::store::{api_keys, signing_keys};
 
 pub(super) async fn api_key(config: &Config, command: ApiKeyCommand) -> Result<(), CommandError> {
-    if let ApiKeyCommand::Create { role, expires, .. } = &command {
+    let mut holder = None;
+    if let ApiKeyCommand::Create { role, expires, person: named, .. } = &command {
         tenure(*role, *expires)?;
+        let named = named.as_deref().map(person).transpose();
+        holder = named.map_err(|reason| CommandError::Usage(format!("--person: {reason}")))?;
     }
     let database = Database::open(config, Neighbour::Join).await?;
     let store = &database.store;
     let line = match command {
-        ApiKeyCommand::Create { tenant, name, role, expires } => {
+        ApiKeyCommand::Create { tenant, name, role, expires, .. } => {
             let text = ApiKeyText::mint(random(), random());
             let tenure = tenure(role, expires)?;
-            let key = ApiKey { id: text.id().to_owned(), tenant, tenure, sha256: text.sha256().to_vec() };
+            let (id, sha256) = (text.id().to_owned(), text.sha256().to_vec());
+            let key = ApiKey { id, tenant, tenure, person: holder, sha256 };
             let registered = api_keys::upsert(store, &key, &name).await;
             registered.map(|()| text.reveal().to_owned())
         }
@@ -43,7 +47,7 @@ pub(super) async fn api_key(config: &Config, command: ApiKeyCommand) -> Result<(
     finish(database, line).await
 }
 
-/// A key in a line: id, tenant, role, state and name.
+/// A key in a line: id, tenant, role, person, state and name.
 fn listed(key: &ListedKey) -> String {
     let state = match (key.revoked_at, key.expires_at) {
         (Some(at), _) => format!("revoked {}", at.format("%Y-%m-%d")),
@@ -51,7 +55,8 @@ fn listed(key: &ListedKey) -> String {
         (None, Some(end)) => format!("until {}", end.format("%Y-%m-%d")),
         (None, None) => "good".to_owned(),
     };
-    format!("{}  {}  {}  {state}  {}", key.id, key.tenant_id, key.role, key.name)
+    let person = key.person.as_deref().unwrap_or("-");
+    format!("{}  {}  {}  {person}  {state}  {}", key.id, key.tenant_id, key.role, key.name)
 }
 
 fn tenure(role: Role, expires: Option<DateTime<Utc>>) -> Result<Tenure, CommandError> {
@@ -67,7 +72,7 @@ pub(super) async fn admin(config: &Config, command: AdminCommand) -> Result<(), 
         tenant,
         who,
         tenure,
-        granted_by: "command line".to_owned(),
+        granted_by: COMMAND_LINE.to_owned(),
         granted_at: Utc::now(),
         revoked_by: None,
         revoked_at: None,

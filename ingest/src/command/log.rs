@@ -11,12 +11,13 @@ use sqlx::PgConnection;
 use super::{CommandError, print};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::integrity::notice_text;
+use crate::integrity::done_to_log;
 use crate::ledger::key::verifier;
 use crate::ledger::keyring::{self, Keyring};
 use crate::ledger::publication::{authorities, newest_head};
 use crate::ledger::sequencer::{fresh_log, open_log};
 use crate::ledger::startup;
+use crate::own::outbox;
 use crate::postgres::Neighbour;
 use crate::serve::Database;
 use crate::store::log::LogRow;
@@ -101,8 +102,7 @@ async fn reopen(
         "previous": old.log_id, "head_size": size, "database_size": old.size, "published_size": published,
         "witnessed_size": witnessed, "origin": fresh.origin,
     });
-    let notice = notice_text(&old.tenant_id, LOG_REOPENED, &fresh.log_id, OPERATOR, &details);
-    log::notify(&mut transaction, &notice).await?;
+    tell(&mut transaction, (&old.tenant_id, &fresh.log_id), LOG_REOPENED, details).await?;
     commit(transaction).await?;
     let key = verifier(&fresh.origin, &fresh.public_key).ok_or(StoreError::Damaged("origin of a log"))?;
     let mut lines = vec![format!("log {} follows log {log_id} at {size} entries", fresh.log_id)];
@@ -176,7 +176,7 @@ async fn rotate(config: &Config, store: &Store, at_next_year: bool) -> Result<Ve
     for log in &logs {
         log_keys::name(&mut transaction, &log.log_id, &fresh, now).await?;
         let key = verifier(&log.origin, &fresh).ok_or(StoreError::Damaged("origin of a log"))?.to_string();
-        notify(&mut transaction, log, "LOG_KEY_NAMED", &json!({"key": key})).await?;
+        tell(&mut transaction, (&log.tenant_id, &log.log_id), "LOG_KEY_NAMED", json!({"key": key})).await?;
         lines.push(key);
     }
     commit(transaction).await?;
@@ -198,7 +198,8 @@ async fn finish(config: &Config, store: &Store) -> Result<Vec<String>, CommandEr
         }
         for public in log_keys::retire_others(&mut transaction, &log.log_id, &newest, now).await? {
             let key = verifier(&log.origin, &public).map(|key| key.to_string());
-            notify(&mut transaction, log, "LOG_KEY_RETIRED", &json!({"key": key})).await?;
+            tell(&mut transaction, (&log.tenant_id, &log.log_id), "LOG_KEY_RETIRED", json!({"key": key}))
+                .await?;
         }
     }
     commit(transaction).await?;
@@ -213,13 +214,15 @@ async fn growing(store: &Store) -> Result<Vec<LogRow>, StoreError> {
     Ok(logs)
 }
 
-async fn notify(
+async fn tell(
     connection: &mut PgConnection,
-    log: &LogRow,
+    (tenant, log_id): (&str, &str),
     action: &str,
-    details: &serde_json::Value,
+    details: serde_json::Value,
 ) -> Result<(), StoreError> {
-    log::notify(connection, &notice_text(&log.tenant_id, action, &log.log_id, OPERATOR, details)).await
+    let tenant = tenant.parse().map_err(|_| StoreError::Damaged("tenant of a log"))?;
+    let now = Clock::system().now();
+    outbox::keep(connection, &done_to_log(&tenant, action, log_id, OPERATOR, details, now)).await
 }
 
 fn usage(words: String) -> CommandError {

@@ -107,6 +107,9 @@ enum ApiKeyCommand {
         /// When it ends, such as 2026-01-31T12:00:00Z; an auditor's key must end.
         #[arg(long)]
         expires: Option<DateTime<Utc>>,
+        /// Who answers for it, by address or subject; without one it takes no part in what takes two people.
+        #[arg(long)]
+        person: Option<String>,
     },
     /// Keys, newest first; their texts are nowhere.
     List {

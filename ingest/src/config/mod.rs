@@ -21,7 +21,7 @@ use shared::event::{EntityType, TenantId};
 use shared::note::{KeyName, VerifierKey};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::auth::{Role, Tenure};
+use crate::auth::{Role, Tenure, person};
 pub use access::{Access, AppTokens, Oidc, TokenKey};
 pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
@@ -215,13 +215,15 @@ pub struct Integrity {
     pub everything: Duration,
 }
 
-/// Section `limits`: events in a second, 0 for no limit.
+/// Section `limits`: events or requests in a second, 0 for no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// Of a tenant.
     pub tenant: u32,
     /// Of a stream.
     pub source: u32,
+    /// Requests of a key or a person that reads.
+    pub reader: u32,
 }
 
 /// An entry of `signers` or `policy_keys`.
@@ -242,6 +244,8 @@ pub struct ApiKey {
     pub tenant: TenantId,
     /// What it may do, and until when.
     pub tenure: Tenure,
+    /// Who answers for it: an e-mail address, or the subject of their tokens; none for a machine's.
+    pub person: Option<String>,
     /// SHA-256 of the key's whole text.
     pub sha256: [u8; 32],
 }
@@ -392,6 +396,7 @@ impl Config {
         let limits = Limits {
             tenant: keys.or("limits.tenant_events_per_second", 0)?,
             source: keys.or("limits.source_events_per_second", 0)?,
+            reader: keys.or("limits.reader_requests_per_second", 50)?,
         };
         let signers = entries::<SignerEntry, _>(&mut keys, "signers", SignerEntry::check)?;
         let api_keys = entries::<ApiKeyEntry, _>(&mut keys, "api_keys", ApiKeyEntry::check)?;
@@ -461,6 +466,7 @@ struct ApiKeyEntry {
     tenant: String,
     role: String,
     expires_at: Option<String>,
+    person: Option<String>,
     sha256: String,
 }
 
@@ -479,10 +485,12 @@ impl ApiKeyEntry {
             end.map_err(|_| ("expires_at", "is not a time such as 2026-01-31T12:00:00Z".to_owned()))
         });
         let tenure = Tenure::new(role, until.transpose()?);
+        let person = self.person.map(|named| person(&named).map_err(|reason| ("person", reason.to_owned())));
         Ok(ApiKey {
             tenant: self.tenant.parse::<TenantId>().map_err(|error| ("tenant", error.to_string()))?,
             tenure: tenure.map_err(|error| ("expires_at", error.to_string()))?,
             id: self.id,
+            person: person.transpose()?,
             sha256,
         })
     }

@@ -20,14 +20,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use shared::event::{Outcome, RetentionClass, Severity, TenantId};
+use shared::event::{Outcome, RetentionClass, Severity, TenantId, Timestamp, Trust};
 use tokio::sync::watch;
 
 pub use openings::Tally;
 
 use crate::clock::Clock;
 use crate::config::Integrity;
-use crate::own::{OwnError, OwnEvent, Recorder};
+use crate::own::{OwnError, OwnEvent, Recorder, outbox};
 use crate::store::integrity::{self, ResultRow};
 use crate::store::log::{self, LogRow};
 use crate::store::{Store, StoreError, commit, publications, streams};
@@ -39,8 +39,6 @@ const NOTED: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 const TOLD: i64 = 200;
 /// How long a head may wait for its quorum before an event says so.
 const STALLED: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
-/// Notices of one transaction.
-const TOGETHER: i64 = 50;
 
 /// The schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +118,7 @@ impl Watch {
     /// # Errors
     /// If the store refuses; the rest waits for the next pass.
     pub async fn pass(&self) -> Result<(), OwnError> {
-        self.notices().await?;
+        outbox::record(&self.store, &self.recorder).await?;
         self.stalled().await?;
         let mut tenant = None;
         for log in log::list(&self.store, None).await? {
@@ -317,41 +315,24 @@ impl Watch {
         }
         Ok(())
     }
-
-    /// Records what was done to logs by a command.
-    async fn notices(&self) -> Result<(), OwnError> {
-        loop {
-            let mut transaction = self.store.begin().await?;
-            let texts = log::take_notices(&mut transaction, TOGETHER).await?;
-            if texts.is_empty() {
-                return Ok(());
-            }
-            let now = self.clock.now();
-            let events = texts.iter().filter_map(|text| notice(text, now)).collect();
-            self.recorder.record(events).await?;
-            commit(transaction).await?;
-        }
-    }
 }
 
-/// A notice as text, see [`log::notify`].
-pub fn notice_text(tenant: &str, action: &str, log_id: &str, by: &str, details: &Value) -> String {
-    json!({"tenant": tenant, "action": action, "log": log_id, "by": by, "details": details}).to_string()
-}
-
-fn notice(text: &str, now: shared::event::Timestamp) -> Option<OwnEvent> {
-    let notice: Value = serde_json::from_str(text).ok()?;
-    let word = |name: &str| notice[name].as_str();
-    let tenant: TenantId = word("tenant")?.parse().ok()?;
-    let actor = shared::event::Actor { id: word("by")?.to_owned(), ..shared::event::Actor::default() };
-    let event = OwnEvent::new(&tenant, word("action")?, RULE, now, "log", word("log")?);
-    Some(OwnEvent {
+/// What a command did to a log, as an event.
+pub fn done_to_log(
+    tenant: &TenantId,
+    action: &str,
+    log_id: &str,
+    by: &str,
+    details: Value,
+    now: Timestamp,
+) -> OwnEvent {
+    OwnEvent {
         severity: Severity::Critical,
         class: RetentionClass::Permanent,
-        actor: Some(actor),
-        details: Some(notice["details"].clone()),
-        ..event
-    })
+        trust: Trust::System,
+        details: Some(details),
+        ..OwnEvent::new(tenant, action, RULE, now, "log", log_id).by(by)
+    }
 }
 
 fn tenant(log: &LogRow) -> Result<TenantId, StoreError> {

@@ -6,25 +6,26 @@
 
 mod document;
 pub mod draft;
-mod notice;
 pub mod relabel;
 
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
-use shared::event::TenantId;
+use shared::event::{RetentionClass, Severity, TenantId};
 use shared::note::{KeyName, Note, VerifierKey};
 use shared::policy::served::{self, Bounds, Document, MAX_POLICY_LEN, MAX_VERSION, Served, ServedError};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 
+use crate::auth::{Admin, SecondPersonError};
 use crate::clock::Clock;
 use crate::config::Signer;
 use crate::ledger::key::LogKey;
+use crate::own::{OwnEvent, outbox};
+use crate::store::asking_people::{self, Matter};
 use crate::store::policies::{self, Policy, PolicyState};
 use crate::store::{Store, StoreError, accepted_rules};
 use document::InboxRule;
-use notice::Notice;
 
 /// Signature lines stand beside the text.
 const MAX_SIGNED_LEN: usize = MAX_POLICY_LEN + 4096;
@@ -56,8 +57,8 @@ pub enum PolicyError {
         state: PolicyState,
     },
     /// One admin is not two.
-    #[error("whoever proposed a policy cannot approve it; another admin's key must")]
-    SamePerson,
+    #[error(transparent)]
+    Second(#[from] SecondPersonError),
     /// The version does not rise.
     #[error("version {version} is not above {newest}, the newest there is")]
     Replayed {
@@ -87,15 +88,6 @@ pub struct Policies {
     keys: Vec<Signer>,
     allow_closed: bool,
     changed: Notify,
-}
-
-/// An admin who changes a policy.
-#[derive(Debug, Clone, Copy)]
-pub struct Admin<'a> {
-    /// Whose policy.
-    pub tenant: &'a TenantId,
-    /// The id of the admin's key.
-    pub key: &'a str,
 }
 
 impl Policies {
@@ -266,9 +258,9 @@ impl Policies {
         let mut transaction = self.store.begin().await?;
         policies::lock(&mut transaction, admin.tenant).await?;
         let proposal = self.proposal(&mut transaction, admin, version).await?;
-        if proposal.proposed_by == admin.key {
-            return Err(PolicyError::SamePerson);
-        }
+        let matter = Matter::Policy(version);
+        let asked = asking_people::names(&mut transaction, admin.tenant, matter).await?;
+        admin.standing.agree(&asked, self.now())?;
         let active = policies::active(&mut transaction, admin.tenant).await?;
         let active_version = active.as_ref().map_or(0, |active| active.version);
         if active_version >= version {
@@ -289,6 +281,7 @@ impl Policies {
         let now = self.now();
         policies::supersede(&mut transaction, admin.tenant, version).await?;
         policies::decide(&mut transaction, admin.tenant, version, Some(&note), admin.key, now).await?;
+        asking_people::forget(&mut transaction, admin.tenant, matter).await?;
         accepted_rules::activate(&mut transaction, admin.tenant, version, &rules, now).await?;
         let mut details = json!({"by": admin.key, "proposed_by": proposal.proposed_by, "packs": packs});
         let action = match proposal.rolls_back_to {
@@ -311,6 +304,7 @@ impl Policies {
         policies::lock(&mut transaction, admin.tenant).await?;
         let proposal = self.proposal(&mut transaction, admin, version).await?;
         policies::decide(&mut transaction, admin.tenant, version, None, admin.key, self.now()).await?;
+        asking_people::forget(&mut transaction, admin.tenant, Matter::Policy(version)).await?;
         let details = json!({"by": admin.key, "proposed_by": proposal.proposed_by});
         self.tell(&mut transaction, admin, "POLICY_REFUSED", version, details).await?;
         self.finish(transaction).await
@@ -349,6 +343,7 @@ impl Policies {
         origin: Origin,
         mut details: Value,
     ) -> Result<i64, PolicyError> {
+        let person = admin.standing.person()?;
         let version = policies::newest(connection, admin.tenant).await? + 1;
         if u64::try_from(version).is_ok_and(|version| version > MAX_VERSION) {
             return Err(PolicyError::Replayed { version: MAX_VERSION, newest: version - 1 });
@@ -371,6 +366,7 @@ impl Policies {
             decided_at: None,
         };
         policies::insert(connection, admin.tenant, &policy).await?;
+        asking_people::remember(connection, admin.tenant, Matter::Policy(version), person).await?;
         details["by"] = Value::from(admin.key);
         self.tell(connection, admin, "POLICY_PROPOSED", version, details).await?;
         Ok(version)
@@ -425,15 +421,16 @@ impl Policies {
         version: i64,
         details: Value,
     ) -> Result<(), PolicyError> {
-        let notice = Notice {
-            tenant: admin.tenant.to_string(),
-            action: action.to_owned(),
-            version,
-            by: admin.key.to_owned(),
-            at_ms: self.clock.now().millis(),
-            details,
+        let (now, version) = (self.clock.now(), version.to_string());
+        let event =
+            OwnEvent::new(admin.tenant, action, "ingest/policy", now, "policy", &version).by(admin.key);
+        let event = OwnEvent {
+            severity: Severity::Critical,
+            class: RetentionClass::Critical,
+            details: Some(details),
+            ..event
         };
-        Ok(policies::notify(connection, &notice.to_text()).await?)
+        Ok(outbox::keep(connection, &event).await?)
     }
 
     async fn finish(&self, transaction: crate::store::Transaction) -> Result<(), PolicyError> {

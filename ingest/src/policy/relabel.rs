@@ -10,8 +10,8 @@ use serde_json::json;
 use shared::event::{Action, Actor, Entity, EntityType, Outcome, RetentionClass, Severity, TenantId, Trust};
 use tokio::sync::watch;
 
-use super::{Policies, notice};
-use crate::own::{OwnError, OwnEvent, Recorder};
+use super::Policies;
+use crate::own::{OwnError, OwnEvent, Recorder, outbox};
 use crate::receive::Receiver;
 use crate::store::accepted_rules::{self, Relabelling, UnmappedEvent};
 use crate::store::{Store, StoreError};
@@ -43,7 +43,7 @@ pub async fn run(
 }
 
 async fn pass(policies: &Policies, recorder: &Recorder, receiver: &Receiver) -> Result<(), OwnError> {
-    notice::record(&policies.store, recorder).await?;
+    outbox::record(&policies.store, recorder).await?;
     let mut more = true;
     while more {
         more = false;
@@ -101,7 +101,7 @@ fn annotation(job: &Relabelling, event: &UnmappedEvent, now: shared::event::Time
         }),
         details: Some(json!({"action": job.action, "rule": job.rule, "policy_version": job.active_version})),
         changes: None,
-        rule: "ingest/relabel",
+        rule: "ingest/relabel".into(),
         occurred_at: now,
     })
 }

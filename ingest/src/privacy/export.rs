@@ -8,7 +8,7 @@
 //! alone. An admin looks at what a name finds; nobody looks when somebody downloads their own, and names can be chosen.
 
 use serde_json::{Value, json};
-use shared::event::{Actor, Entity, EntityType, Event, RetentionClass, Severity, TenantId, Trust};
+use shared::event::{Event, RetentionClass, Severity, TenantId};
 use shared::leaf::{StoredOpening, Tag};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -16,11 +16,11 @@ use uuid::Uuid;
 use super::find::{Extent, Found, Page, Pages, open};
 use super::person::{Relation, Who, judge, of_the_other};
 use super::{Privacy, PrivacyError};
+use crate::auth::Admin;
 use crate::ledger::key;
 use crate::ledger::prover::Prover;
 use crate::own::OwnEvent;
 use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
-use crate::policy::Admin;
 use crate::store::events::StoredEvent;
 use crate::store::own_activity::{self, Theirs};
 use crate::store::subjects::PlacedEvent;
@@ -95,7 +95,7 @@ impl Privacy {
         if found.complete && found.losses.is_empty() {
             return Err(PrivacyError::Unknown);
         }
-        self.tell_export(admin, subject, json!({"format": format.word()})).await?;
+        self.tell_export(&tenant, admin.key, subject, json!({"format": format.word()})).await?;
         let head = json!({
             "tenant": tenant,
             "subject": subject,
@@ -132,9 +132,8 @@ impl Privacy {
         if first.is_empty() {
             return Err(PrivacyError::Unknown);
         }
-        let themselves = Admin { tenant, key: subject };
         let details = json!({"format": format.word(), "by": "themselves"});
-        self.tell_export(themselves, subject, details).await?;
+        self.tell_export(tenant, subject, subject, details).await?;
         let head = json!({
             "tenant": tenant,
             "subject": subject,
@@ -191,21 +190,20 @@ impl Privacy {
         Ok(())
     }
 
-    async fn tell_export(&self, admin: Admin<'_>, subject: &str, details: Value) -> Result<(), PrivacyError> {
+    async fn tell_export(
+        &self,
+        tenant: &TenantId,
+        by: &str,
+        subject: &str,
+        details: Value,
+    ) -> Result<(), PrivacyError> {
         let now = self.clock.now();
-        let event = OwnEvent::new(admin.tenant, "SUBJECT_EXPORTED", "ingest/privacy", now, "user", subject);
+        let event = OwnEvent::new(tenant, "SUBJECT_EXPORTED", "ingest/privacy", now, "user", subject);
         let event = OwnEvent {
             severity: Severity::Critical,
             class: RetentionClass::Critical,
-            trust: Trust::Verified,
-            actor: Some(Actor { id: admin.key.to_owned(), ..Actor::default() }),
-            entity: Some(Entity {
-                kind: EntityType::try_from("user".to_owned()).expect("a type's shape"),
-                id: Some(subject.to_owned()),
-                name: None,
-            }),
             details: Some(details),
-            ..event
+            ..event.by(by)
         };
         self.recorder.record(vec![event]).await?;
         Ok(())

@@ -30,10 +30,11 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::archive::{Archive, ArchiveError};
+use crate::auth::{Admin, SecondPersonError};
 use crate::clock::{Clock, random};
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::own::{OwnError, OwnEvent, Recorder};
-use crate::policy::Admin;
+use crate::store::asking_people::{self, Matter};
 use crate::store::erasures::{self, Request};
 use crate::store::holds::{self, Hold};
 use crate::store::subjects::{self, Beside};
@@ -75,8 +76,8 @@ pub enum PrivacyError {
         state: String,
     },
     /// One admin is not two.
-    #[error("whoever asked for an erasure cannot approve it; another admin's key must")]
-    SamePerson,
+    #[error(transparent)]
+    Second(#[from] SecondPersonError),
     /// A legal hold covers some of the events.
     #[error("legal hold {id} covers events of this subject: {reason}")]
     Held {
@@ -242,8 +243,12 @@ impl Privacy {
             return Err(PrivacyError::held(hold));
         }
         let now = self.clock.now().to_utc();
-        let alone = erasures::admins(&self.store, tenant.as_str()).await? <= 1;
         let keeps = wish.mode == Mode::Keep;
+        let mut transaction = self.store.begin().await?;
+        let alone = !keeps && {
+            let person = admin.standing.person()?;
+            !asking_people::has_second(&mut transaction, tenant, person, now).await?
+        };
         let state = match () {
             () if keeps => "kept",
             () if alone => "approved",
@@ -263,7 +268,7 @@ impl Privacy {
             requested_at: now,
             approved_by: None,
             approved_at: None,
-            not_before: (alone && !keeps).then(|| now + NOTICE.max(self.cool_off)),
+            not_before: alone.then(|| now + NOTICE.max(self.cool_off)),
             until: None,
             closed_by: keeps.then(|| admin.key.to_owned()),
             closed_at: keeps.then_some(now),
@@ -271,12 +276,15 @@ impl Privacy {
         let action = if keeps { "ERASURE_DECLINED" } else { "ERASURE_REQUESTED" };
         let details = json!({
             "mode": request.mode, "legal_basis": request.legal_basis,
-            "single_admin": alone && !keeps,
+            "single_admin": alone,
             "not_before": request.not_before.map(crate::view::time),
         });
         self.tell(tenant, action, request.id, Some(admin.key), details).await?;
-        let mut transaction = self.store.begin().await?;
         erasures::insert(&mut transaction, &request).await?;
+        if request.state == "requested" {
+            let matter = Matter::Erasure(request.id);
+            asking_people::remember(&mut transaction, tenant, matter, admin.standing.person()?).await?;
+        }
         store::commit(transaction).await?;
         if keeps {
             self.certify(tenant, &request).await?;
@@ -300,13 +308,11 @@ impl Privacy {
                 found.held.map_or(Ok(()), |hold| Err(PrivacyError::held(hold)))?;
             }
         }
-        self.change(admin, id, "ERASURE_APPROVED", |request, now| {
+        self.change(admin, id, "ERASURE_APPROVED", |request, asked, now| {
             if request.state != "requested" {
                 return Err(PrivacyError::State { id, state: request.state.clone() });
             }
-            if request.requested_by == admin.key {
-                return Err(PrivacyError::SamePerson);
-            }
+            admin.standing.agree(asked, now)?;
             request.state = "approved".to_owned();
             request.approved_by = Some(admin.key.to_owned());
             request.approved_at = Some(now);
@@ -321,7 +327,7 @@ impl Privacy {
     /// # Errors
     /// [`PrivacyError`]
     pub async fn cancel(&self, admin: Admin<'_>, id: Uuid) -> Result<Request, PrivacyError> {
-        self.change(admin, id, "ERASURE_CANCELLED", |request, now| {
+        self.change(admin, id, "ERASURE_CANCELLED", |request, _, now| {
             if !["requested", "approved"].contains(&request.state.as_str()) {
                 return Err(PrivacyError::State { id, state: request.state.clone() });
             }
@@ -399,19 +405,22 @@ impl Privacy {
         admin: Admin<'_>,
         id: Uuid,
         action: &str,
-        change: impl FnOnce(&mut Request, DateTime<Utc>) -> Result<(), PrivacyError>,
+        change: impl FnOnce(&mut Request, &[String], DateTime<Utc>) -> Result<(), PrivacyError>,
     ) -> Result<Request, PrivacyError> {
         let tenant = admin.tenant;
         let mut transaction = self.store.begin().await?;
         let locked = erasures::lock(&mut transaction, tenant.as_str(), id).await?;
         let mut request = locked.ok_or(PrivacyError::Missing)?;
-        change(&mut request, self.clock.now().to_utc())?;
+        let matter = Matter::Erasure(id);
+        let asked = asking_people::names(&mut transaction, tenant, matter).await?;
+        change(&mut request, &asked, self.clock.now().to_utc())?;
         let details = json!({
             "mode": request.mode, "legal_basis": request.legal_basis, "requested_by": request.requested_by,
             "not_before": request.not_before.map(crate::view::time),
         });
         self.tell(tenant, action, id, Some(admin.key), details).await?;
         erasures::update(&mut transaction, &request).await?;
+        asking_people::forget(&mut transaction, tenant, matter).await?;
         store::commit(transaction).await?;
         self.changed.notify_one();
         Ok(request)

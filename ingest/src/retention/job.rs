@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::periods::cutoff;
 use super::plan::{Look, end_of, limits, looks, since};
-use super::{Periods, Retention, RetentionError, notice};
-use crate::own::OwnEvent;
+use super::{Periods, Retention, RetentionError};
+use crate::own::{OwnEvent, outbox};
 use crate::store::retention::RunRow;
 use crate::store::shipments::{Leave, ShipmentRow};
 use crate::store::swap::{self, Copied, Gone, Kept, Limits, Outcome, Source, Swapped};
@@ -78,7 +78,7 @@ impl Retention {
     /// # Errors
     /// [`RetentionError`]; months that came before it in time are done.
     pub async fn pass(&self) -> Result<Vec<Done>, RetentionError> {
-        notice::record(&self.store, &self.recorder).await?;
+        outbox::record(&self.store, &self.recorder).await?;
         let mut lead = self.store.begin_as_keeper().await?;
         if !retention::try_lead(&mut lead).await? {
             return Ok(Vec::new());

@@ -6,7 +6,6 @@
 //! carries its class and the time it arrived, so anybody can check that it was due.
 
 mod job;
-mod notice;
 mod periods;
 mod plan;
 
@@ -16,17 +15,18 @@ pub use plan::Preview;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use shared::event::TenantId;
+use shared::event::{RetentionClass, Severity, TenantId};
 use uuid::Uuid;
 
 use crate::archive::{Archive, ArchiveError};
+use crate::auth::{Admin, SecondPersonError};
 use crate::clock::Clock;
-use crate::own::{OwnError, Recorder};
+use crate::own::{OwnError, OwnEvent, Recorder, outbox};
+use crate::store::asking_people::{self, Matter};
 use crate::store::holds::{self, Hold};
 use crate::store::retention::{self, PeriodsRow};
 use crate::store::{Store, StoreError, Transaction};
 use crate::view::time;
-use notice::Notice;
 
 /// How long a single admin's change is announced before they may put it in force alone.
 const NOTICE: TimeDelta = TimeDelta::days(7);
@@ -54,8 +54,8 @@ pub enum RetentionError {
     #[error("version {0} is older than one that was approved; propose it again")]
     Overtaken(i64),
     /// One admin is not two.
-    #[error("whoever proposed periods cannot approve them; another admin's key must")]
-    SamePerson,
+    #[error(transparent)]
+    Second(#[from] SecondPersonError),
     /// One admin alone has to wait.
     #[error("with one admin only, a change is announced for seven days: it can be approved from {} on", time(*.0))]
     Announced(DateTime<Utc>),
@@ -74,15 +74,6 @@ pub enum RetentionError {
     /// The archive. What did not get there is not dropped.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-}
-
-/// An admin who changes something.
-#[derive(Debug, Clone, Copy)]
-pub struct Admin<'a> {
-    /// Whose events.
-    pub tenant: &'a TenantId,
-    /// The id of the admin's key.
-    pub key: &'a str,
 }
 
 /// Retention over a store.
@@ -123,6 +114,7 @@ impl Retention {
     /// [`RetentionError`]
     pub async fn propose(&self, admin: Admin<'_>, periods: Periods) -> Result<i64, RetentionError> {
         let periods = periods.checked()?;
+        let person = admin.standing.person()?;
         let tenant = admin.tenant.as_str();
         let mut transaction = self.store.begin().await?;
         retention::lock(&mut transaction, tenant).await?;
@@ -141,6 +133,8 @@ impl Retention {
             effective_at: None,
         };
         retention::propose(&mut transaction, tenant, &row).await?;
+        let matter = Matter::Retention(row.version);
+        asking_people::remember(&mut transaction, admin.tenant, matter, person).await?;
         let now = self.in_force(&mut transaction, tenant).await?;
         let details = json!({"by": admin.key, "periods": periods, "in_force": now});
         self.tell(
@@ -173,18 +167,20 @@ impl Retention {
             return Err(RetentionError::Overtaken(version));
         }
         let now = self.now();
-        let alone = row.proposed_by == admin.key;
-        if alone {
-            if retention::has_another_admin(&mut transaction, tenant, admin.key).await? {
-                return Err(RetentionError::SamePerson);
-            }
-            if now < row.proposed_at + NOTICE {
-                return Err(RetentionError::Announced(row.proposed_at + NOTICE));
-            }
+        let matter = Matter::Retention(version);
+        let asked = asking_people::names(&mut transaction, admin.tenant, matter).await?;
+        let agreed = admin.standing.agree(&asked, now);
+        let alone = agreed == Err(SecondPersonError::SamePerson)
+            && !asking_people::has_second(&mut transaction, admin.tenant, &asked, now).await?;
+        if !alone {
+            agreed?;
+        } else if now < row.proposed_at + NOTICE {
+            return Err(RetentionError::Announced(row.proposed_at + NOTICE));
         }
         let (periods, before) = (Periods::from(row), self.in_force(&mut transaction, tenant).await?);
         let effective = if periods.shortens(before) && !alone { now + COOL_OFF } else { now };
         retention::decide(&mut transaction, tenant, version, admin.key, now, Some(effective)).await?;
+        asking_people::forget(&mut transaction, admin.tenant, matter).await?;
         let details = json!({
             "by": admin.key, "proposed_by": row.proposed_by, "periods": periods, "in_force": before,
             "effective_at": time(effective), "second_person": !alone,
@@ -210,6 +206,7 @@ impl Retention {
             return Err(RetentionError::Decided { version, state: row.state.clone() });
         }
         retention::decide(&mut transaction, tenant, version, admin.key, now, None).await?;
+        asking_people::forget(&mut transaction, admin.tenant, Matter::Retention(version)).await?;
         let details = json!({"by": admin.key, "proposed_by": row.proposed_by, "periods": Periods::from(row)});
         self.tell(&mut transaction, admin, "RETENTION_REFUSED", ("retention", version.to_string()), details)
             .await?;
@@ -267,22 +264,21 @@ impl Retention {
         (kind, id): (&str, String),
         details: Value,
     ) -> Result<(), StoreError> {
-        let notice = Notice {
-            tenant: admin.tenant.clone(),
-            action: action.to_owned(),
-            kind: kind.to_owned(),
-            id,
-            by: admin.key.to_owned(),
-            at_ms: self.clock.now().millis(),
-            details,
+        let now = self.clock.now();
+        let event = OwnEvent::new(admin.tenant, action, "ingest/retention", now, kind, &id).by(admin.key);
+        let event = OwnEvent {
+            severity: Severity::Critical,
+            class: RetentionClass::Permanent,
+            details: Some(details),
+            ..event
         };
-        retention::notify(connection, &notice.to_text()).await
+        outbox::keep(connection, &event).await
     }
 
     async fn finish(&self, transaction: Transaction) -> Result<(), RetentionError> {
         crate::store::commit(transaction).await?;
         // Whoever asked has their answer after the event is durable; should that fail, the job records it.
-        if let Err(error) = notice::record(&self.store, &self.recorder).await {
+        if let Err(error) = outbox::record(&self.store, &self.recorder).await {
             tracing::warn!(%error, "a change of retention is recorded later");
         }
         Ok(())

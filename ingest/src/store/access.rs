@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Doing as _, Store, StoreError, api_keys};
-use crate::auth::Tenure;
+use crate::auth::{Standing, Tenure};
 
 /// A person's role in a tenant.
 #[derive(Debug, Clone)]
@@ -185,6 +185,8 @@ pub struct NewSession<'a> {
     pub ground: Ground,
     /// How the person proved who they are.
     pub means: &'a str,
+    /// Every name that they proved.
+    pub names: &'a [String],
     /// Where they came from.
     pub address: Option<IpNetwork>,
     /// When.
@@ -201,8 +203,9 @@ pub async fn begin_session(connection: &mut PgConnection, new: &NewSession<'_>) 
         Ground::Key(key) => (None, Some(key.as_str())),
     };
     sqlx::query!(
-        "insert into access_sessions (session_id, sha256, tenant_id, grant_id, key_id, means, address, started_at, seen_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+        "insert into access_sessions (session_id, sha256, tenant_id, grant_id, key_id, means, address, started_at, seen_at,
+                                      names)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)",
         new.id,
         new.sha256.as_slice(),
         new.tenant,
@@ -210,7 +213,8 @@ pub async fn begin_session(connection: &mut PgConnection, new: &NewSession<'_>) 
         key,
         new.means,
         new.address,
-        new.at
+        new.at,
+        new.names
     )
     .execute(connection)
     .await
@@ -229,6 +233,8 @@ pub struct Session {
     pub who: String,
     /// What they may do now.
     pub tenure: Tenure,
+    /// Which person that is.
+    pub standing: Standing,
     /// How they proved who they are.
     pub means: String,
     /// Where they came from.
@@ -247,6 +253,9 @@ struct SessionRow {
     who: String,
     role: String,
     expires_at: Option<DateTime<Utc>>,
+    names: Vec<String>,
+    granted_by: String,
+    granted_at: DateTime<Utc>,
     means: String,
     address: Option<IpNetwork>,
     started_at: DateTime<Utc>,
@@ -263,6 +272,7 @@ impl TryFrom<SessionRow> for Session {
             tenant: row.tenant_id.parse().map_err(|_| StoreError::Damaged("tenant of a session"))?,
             who: row.who,
             tenure: api_keys::tenure(&row.role, row.expires_at)?,
+            standing: Standing::new(row.names, &row.granted_by, row.granted_at),
             means: row.means,
             address: row.address,
             started_at: row.started_at,
@@ -280,7 +290,10 @@ pub async fn session(store: &Store, sha256: &[u8; 32]) -> Result<Option<Session>
     sqlx::query_as!(
         SessionRow,
         r#"select session_id, s.tenant_id, coalesce(g.who, k.id) as "who!", coalesce(g.role, k.role) as "role!",
-                  coalesce(g.expires_at, k.expires_at) as expires_at, means, address, started_at, seen_at,
+                  coalesce(g.expires_at, k.expires_at) as expires_at,
+                  case when k.id is null then s.names else array_remove(array[k.person], null) end as "names!",
+                  coalesce(g.granted_by, 'command line') as "granted_by!",
+                  coalesce(g.granted_at, k.created_at) as "granted_at!", means, address, started_at, seen_at,
                   unmasked_until
            from access_sessions s
            left join access_grants g on g.grant_id = s.grant_id and g.revoked_at is null
@@ -310,7 +323,10 @@ pub async fn sessions(
     let rows = sqlx::query_as!(
         SessionRow,
         r#"select session_id, s.tenant_id, coalesce(g.who, k.id) as "who!", coalesce(g.role, k.role) as "role!",
-                  coalesce(g.expires_at, k.expires_at) as expires_at, means, address, started_at, seen_at,
+                  coalesce(g.expires_at, k.expires_at) as expires_at,
+                  case when k.id is null then s.names else array_remove(array[k.person], null) end as "names!",
+                  coalesce(g.granted_by, 'command line') as "granted_by!",
+                  coalesce(g.granted_at, k.created_at) as "granted_at!", means, address, started_at, seen_at,
                   unmasked_until
            from access_sessions s
            left join access_grants g on g.grant_id = s.grant_id and g.revoked_at is null
@@ -388,32 +404,4 @@ pub async fn end_session(
     .await
     .doing("ending a session")?;
     Ok(done.rows_affected() == 1)
-}
-
-/// Keeps an event that is to be recorded.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn notify(connection: &mut PgConnection, notice: &str) -> Result<(), StoreError> {
-    sqlx::query!("insert into access_notices (notice) values ($1)", notice)
-        .execute(connection)
-        .await
-        .doing("keeping a notice")?;
-    Ok(())
-}
-
-/// Takes the oldest notices.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn take_notices(connection: &mut PgConnection, limit: i64) -> Result<Vec<String>, StoreError> {
-    sqlx::query_scalar!(
-        "delete from access_notices where id in (
-             select id from access_notices order by id limit $1 for update skip locked)
-         returning notice",
-        limit
-    )
-    .fetch_all(connection)
-    .await
-    .doing("taking notices")
 }

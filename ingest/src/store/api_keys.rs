@@ -12,17 +12,18 @@ use super::{Doing as _, Store, StoreError};
 /// If the database refuses.
 pub async fn upsert(store: &Store, key: &ApiKey, name: &str) -> Result<(), StoreError> {
     sqlx::query!(
-        "insert into api_keys (id, tenant_id, name, role, sha256, expires_at) values ($1, $2, $3, $4, $5, $6)
+        "insert into api_keys (id, tenant_id, name, role, sha256, expires_at, person) values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (id) do update
          set tenant_id = excluded.tenant_id, role = excluded.role, sha256 = excluded.sha256,
-             expires_at = excluded.expires_at
+             expires_at = excluded.expires_at, person = excluded.person
          where api_keys.revoked_at is null",
         key.id,
         key.tenant.as_str(),
         name,
         key.tenure.role().word(),
         key.sha256,
-        key.tenure.until()
+        key.tenure.until(),
+        key.person
     )
     .execute(store.pool())
     .await
@@ -36,7 +37,7 @@ pub async fn upsert(store: &Store, key: &ApiKey, name: &str) -> Result<(), Store
 /// If the database refuses, or holds a key this program did not write.
 pub async fn find(store: &Store, id: &str) -> Result<Option<ApiKey>, StoreError> {
     let row = sqlx::query!(
-        "select id, tenant_id, role, sha256, expires_at from api_keys where id = $1 and revoked_at is null",
+        "select id, tenant_id, role, sha256, expires_at, person from api_keys where id = $1 and revoked_at is null",
         id
     )
     .fetch_optional(store.pool())
@@ -47,6 +48,7 @@ pub async fn find(store: &Store, id: &str) -> Result<Option<ApiKey>, StoreError>
             tenant: row.tenant_id.parse().map_err(|_| StoreError::Damaged("tenant of an API key"))?,
             tenure: tenure(&row.role, row.expires_at)?,
             id: row.id,
+            person: row.person,
             sha256: row.sha256,
         })
     })
@@ -70,6 +72,8 @@ pub struct ListedKey {
     pub name: String,
     /// What it may do.
     pub role: String,
+    /// Who answers for it.
+    pub person: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// Its end; none if only a revocation ends it.
@@ -85,7 +89,7 @@ pub struct ListedKey {
 pub async fn list(store: &Store, tenant: Option<&str>) -> Result<Vec<ListedKey>, StoreError> {
     sqlx::query_as!(
         ListedKey,
-        "select id, tenant_id, name, role, created_at, expires_at, revoked_at from api_keys
+        "select id, tenant_id, name, role, person, created_at, expires_at, revoked_at from api_keys
          where $1::text is null or tenant_id = $1 order by created_at desc, id",
         tenant
     )

@@ -190,17 +190,6 @@ pub async fn update(connection: &mut PgConnection, request: &Request) -> Result<
     Ok(())
 }
 
-/// How many admins of a tenant there are: keys and people.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn admins(store: &Store, tenant: &str) -> Result<i64, StoreError> {
-    sqlx::query_scalar!(r#"select count(*) as "n!" from tenant_admins where tenant_id = $1"#, tenant)
-        .fetch_one(store.pool())
-        .await
-        .doing("counting admins")
-}
-
 /// Remembers the hashes of a person's names.
 ///
 /// # Errors

@@ -514,31 +514,3 @@ pub async fn succeed(
     .doing("noting a succession")?;
     Ok(())
 }
-
-/// Queues a notice of something done to a log, in the transaction that does it.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn notify(connection: &mut PgConnection, notice: &str) -> Result<(), StoreError> {
-    sqlx::query!("insert into log_notices (notice) values ($1)", notice)
-        .execute(connection)
-        .await
-        .doing("queueing a notice")?;
-    Ok(())
-}
-
-/// Takes the oldest notices; they come back if the transaction is not committed.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn take_notices(connection: &mut PgConnection, limit: i64) -> Result<Vec<String>, StoreError> {
-    sqlx::query_scalar!(
-        "delete from log_notices where notice_id in
-             (select notice_id from log_notices order by notice_id limit $1 for update skip locked)
-         returning notice",
-        limit
-    )
-    .fetch_all(connection)
-    .await
-    .doing("taking notices")
-}

@@ -301,31 +301,3 @@ pub async fn decide(
     .doing("deciding on a policy")?;
     Ok(())
 }
-
-/// Keeps an event that is to be recorded.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn notify(connection: &mut PgConnection, notice: &str) -> Result<(), StoreError> {
-    sqlx::query!("insert into policy_notices (notice) values ($1)", notice)
-        .execute(connection)
-        .await
-        .doing("keeping a notice")?;
-    Ok(())
-}
-
-/// Takes the oldest notices that nobody else is at; they are gone once the transaction ends well.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn take_notices(connection: &mut PgConnection, limit: i64) -> Result<Vec<String>, StoreError> {
-    sqlx::query_scalar!(
-        "delete from policy_notices where id in (
-             select id from policy_notices order by id limit $1 for update skip locked)
-         returning notice",
-        limit
-    )
-    .fetch_all(connection)
-    .await
-    .doing("taking notices")
-}

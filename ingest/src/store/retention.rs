@@ -1,4 +1,4 @@
-//! How long a tenant's events are kept, what was done about it, and the notices of both.
+//! How long a tenant's events are kept, and what was done about it.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
@@ -157,53 +157,6 @@ pub async fn decide(
     .await
     .doing("deciding on periods")?;
     Ok(())
-}
-
-/// Whether the tenant has another admin, by a key or as a person.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn has_another_admin(
-    connection: &mut PgConnection,
-    tenant: &str,
-    key: &str,
-) -> Result<bool, StoreError> {
-    sqlx::query_scalar!(
-        r#"select exists (select from tenant_admins where tenant_id = $1 and who <> $2) as "another!""#,
-        tenant,
-        key
-    )
-    .fetch_one(connection)
-    .await
-    .doing("looking for another admin")
-}
-
-/// Keeps an event that is to be recorded.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn notify(connection: &mut PgConnection, notice: &str) -> Result<(), StoreError> {
-    sqlx::query!("insert into retention_notices (notice) values ($1)", notice)
-        .execute(connection)
-        .await
-        .doing("keeping a notice")?;
-    Ok(())
-}
-
-/// Takes the oldest notices that nobody else is at; they are gone once the transaction ends well.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn take_notices(connection: &mut PgConnection, limit: i64) -> Result<Vec<String>, StoreError> {
-    sqlx::query_scalar!(
-        "delete from retention_notices where id in (
-             select id from retention_notices order by id limit $1 for update skip locked)
-         returning notice",
-        limit
-    )
-    .fetch_all(connection)
-    .await
-    .doing("taking notices")
 }
 
 /// Tenants that have a log, and so events.

@@ -109,14 +109,17 @@ async fn a_grant_is_given_replaced_and_revoked_and_each_is_an_event() {
 }
 
 #[tokio::test]
-async fn an_admin_by_grant_counts_as_a_second_admin() {
-    let dial = Dial::new(chrono::Utc::now());
+async fn an_admin_by_grant_counts_as_a_second_admin_a_week_later() {
+    let now = chrono::Utc::now();
+    let dial = Dial::new(now);
     let server = Server::at(&dial).await;
     let shorter = json!({"standard_days": 180, "critical_days": 2557, "context_days": 30}).to_string();
     server.post_as_admin("/v1/retention/periods", &shorter).await;
     let approve = "/v1/retention/periods/1/approve";
     assert_eq!(server.post_as_admin(approve, "").await.problem(403)["type"], "/problems/announced");
     server.post_as_admin("/v1/access", r#"{"who":"bob@example.com","role":"admin"}"#).await;
+    assert_eq!(server.post_as_admin(approve, "").await.problem(403)["type"], "/problems/announced");
+    dial.turn(now + chrono::TimeDelta::days(8));
     assert_eq!(server.post_as_admin(approve, "").await.problem(403)["type"], "/problems/second-person");
     server.stop().await;
 }

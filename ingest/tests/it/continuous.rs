@@ -134,8 +134,11 @@ async fn a_drop_before_its_time_is_found_although_a_record_and_its_list_say_so()
              select e.tenant_id, r.log_id, e.id, decode(r.log_id || lpad(to_hex(r.first_index + e.position), 16, '0')
                  || '00000001' || '8000', 'hex') as list
              from events e join log_rounds r using (tenant_id, batch_id) where e.actor_id = 'user-1' and e.class = 0 limit 1;
-         insert into log_notices (notice) select json_build_object('tenant', tenant_id, 'action', 'RETENTION_DROP',
-                 'log', log_id, 'by', 'retention', 'details', json_build_object('what', 'events', 'class', 'standard',
+         insert into own_events_waiting (event) select json_build_object('tenant', tenant_id, 'action', 'RETENTION_DROP',
+                 'severity', 'critical', 'class', 'permanent', 'outcome', 'success', 'trust', 'system', 'rule',
+                 'ingest/retention', 'occurred_at', (extract(epoch from now()) * 1000)::bigint,
+                 'entity', json_build_object('type', 'log', 'id', log_id),
+                 'details', json_build_object('what', 'events', 'class', 'standard',
                  'period_days', 365, 'absence', json_build_object('sha256',
                  encode(sha256('audit/absence/v1\\000'::bytea || list), 'hex'))))::text from early",
     )

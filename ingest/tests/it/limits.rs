@@ -62,3 +62,22 @@ async fn a_tenants_limit_holds_over_its_sources_and_not_for_our_own_events() {
     eventually(async || server.all("&action=RATE_LIMITED").await.len() == 1).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_reader_who_asks_too_much_waits_and_nobody_else_does() {
+    let server = Server::with(&[("EDGETRAIL__LIMITS__READER_REQUESTS_PER_SECOND", "1")]).await;
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(server.get("/v1/events").await);
+    }
+    assert!(answers[..10].iter().all(|answer| answer.status == 200), "ten seconds may come at once");
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("too many at last");
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    assert_eq!(refused.json()["type"], "/problems/too-many-requests");
+    assert_eq!(server.get_as_admin("/v1/events").await.status, 200);
+    let page = server.get("/").await;
+    assert!(page.status == 429 && page.head.contains("text/html"), "{}", page.text());
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(server.get("/v1/events").await.status, 200);
+    server.stop().await;
+}

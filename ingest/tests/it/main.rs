@@ -37,6 +37,7 @@ mod subjects;
 mod support;
 mod tamper;
 mod trial;
+mod two_people;
 mod verify;
 mod witness;
 mod witness_log;

@@ -1,6 +1,8 @@
 //! Policies: who may change them, what is served, and what is never activated.
 
 use ed25519_dalek::{Verifier as _, VerifyingKey};
+use ingest::clock::Clock;
+use ingest::own::{OwnEvent, outbox};
 use serde_json::{Value, json};
 use shared::note::{Note, VerifierKey};
 use shared::policy::served::{Document, MAX_POLICY_LEN, Served};
@@ -132,13 +134,10 @@ async fn every_change_is_an_event_with_who_and_what() {
 async fn an_event_that_was_not_recorded_is_recorded_after_a_restart() {
     let server = Server::start().await;
     let mut transaction = server.store.begin().await.expect("begun");
-    let notice = json!({"tenant": "demo", "action": "POLICY_ACTIVATED", "version": 9, "by": "k",
-        "at_ms": chrono::Utc::now().timestamp_millis(), "details": {"by": "k"}});
-    sqlx::query("insert into policy_notices (notice) values ($1)")
-        .bind(notice.to_string())
-        .execute(&mut *transaction)
-        .await
-        .expect("kept");
+    let now = Clock::system().now();
+    let event =
+        OwnEvent::new(&tenant("demo"), "POLICY_ACTIVATED", "ingest/policy", now, "policy", "9").by("k");
+    outbox::keep(&mut transaction, &event).await.expect("kept");
     transaction.commit().await.expect("committed");
     let server = server.restart().await;
     server.eventually("&action=POLICY_ACTIVATED", 1).await;

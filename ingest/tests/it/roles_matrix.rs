@@ -260,6 +260,7 @@ async fn an_auditors_key_ends_by_itself() {
         id: text.id().to_owned(),
         tenant: crate::support::tenant("demo"),
         tenure: ingest::auth::Tenure::new(Role::Auditor, Some(end)).expect("it ends"),
+        person: None,
         sha256: text.sha256().to_vec(),
     };
     ingest::store::api_keys::upsert(&server.store, &key, "audit").await.expect("registered");

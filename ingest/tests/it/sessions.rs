@@ -5,11 +5,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{TimeDelta, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use ingest::auth::Role;
+use ingest::auth::{COMMAND_LINE, Role, Tenure};
+use ingest::store::access::{self, Grant};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{Dial, IdentityProvider, Response, Server, call, new_key};
+use crate::support::{Dial, IdentityProvider, Response, Server, call, new_key, tenant};
+use crate::two_people::key_of;
 
 const SECRET: &str = "a secret of the project, 32 bytes or more";
 const APP: &str = "[access.app]\nissuer = 'https://ref.example/auth/v1'\n\
@@ -93,6 +95,36 @@ async fn a_key_signs_in_and_the_session_is_what_the_key_is() {
     let told = server.eventually("&action=ADMIN_SIGNED_*", 2).await;
     let actions: Vec<_> = told.iter().map(|event| event["action"].as_str().expect("text")).collect();
     assert_eq!(actions, ["ADMIN_SIGNED_OUT", "ADMIN_SIGNED_IN"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_person_who_signs_in_is_the_one_whom_a_key_or_another_name_belongs_to() {
+    let server = Server::configured(APP, &[]).await;
+    let grant = Grant {
+        grant_id: uuid::Uuid::from_u128(7),
+        tenant: tenant("demo"),
+        who: "alice@example.com".to_owned(),
+        tenure: Tenure::new(Role::Admin, None).expect("until it is revoked"),
+        granted_by: COMMAND_LINE.to_owned(),
+        granted_at: Utc::now(),
+        revoked_by: None,
+        revoked_at: None,
+    };
+    let mut transaction = server.store.begin().await.expect("begun");
+    access::grant(&mut transaction, &grant).await.expect("granted");
+    transaction.commit().await.expect("stored");
+    let alice = token("alice@example.com", Utc::now());
+    let browser = Browser::of(&server, &sign_in(&server, &alice).await).await;
+    let periods = r#"{"standard_days":400,"critical_days":2555,"context_days":90}"#;
+    let proposed = browser.post(&server, "/v1/retention/periods", periods).await.json();
+    let approve = format!("/v1/retention/periods/{}/approve", proposed["version"]);
+    for name in ["alice@example.com", "5b1f-alice"] {
+        let hers = key_of(&server, Some(name)).await;
+        let refused = server.post_with(&approve, &hers, "").await.problem(403);
+        assert!(refused["detail"].as_str().expect("words").contains("another person"), "{refused}");
+    }
+    assert_eq!(server.post_as_admin(&approve, "").await.status, 200);
     server.stop().await;
 }
 

@@ -22,7 +22,7 @@ closed_set! {
 }
 
 /// The changed fields, `{"path": {"from": …, "to": …}}` or `{"path": {"added": […], "removed": […]}}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSet {
     /// How well the old side is known.
     pub quality: Quality,

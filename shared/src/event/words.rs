@@ -85,7 +85,8 @@ word! {
 }
 
 /// A JSON document as the text that was committed to. It is never serialised again before hashing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct JsonText(String);
 
 impl JsonText {
@@ -103,6 +104,12 @@ impl JsonText {
 impl From<&serde_json::Value> for JsonText {
     fn from(value: &serde_json::Value) -> Self {
         Self(value.to_string())
+    }
+}
+
+impl From<JsonText> for String {
+    fn from(text: JsonText) -> Self {
+        text.0
     }
 }
 

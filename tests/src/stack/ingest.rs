@@ -38,7 +38,7 @@ impl IngestSpec {
         let id = self.api_key.split('_').nth(1).unwrap_or("dev").to_owned();
         format!(
             "[http]\nlisten = \"127.0.0.1:{port}\"\n\n[database]\ndata_dir = {data}\n\n[log]\norigin = \"localhost\"\n\n\
-             [[signers]]\nkey = {key}\ntenants = [\"demo\"]\n\n[[api_keys]]\nid = {id}\ntenant = \"demo\"\n\
+             [[signers]]\nkey = {key}\ntenants = [\"demo\"]\n\n[[api_keys]]\nid = {id}\ntenant = \"demo\"\nperson = \"dev@example.com\"\n\
              role = \"admin\"\nsha256 = \"{hash}\"\n\n{more}",
             port = self.port,
             data = text(data_dir.display().to_string()),

@@ -148,6 +148,8 @@ impl Server {
         let mut all = vec![
             ("EDGETRAIL__HTTP__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("EDGETRAIL__DATABASE__DATA_DIR".to_owned(), data_dir.display().to_string()),
+            // They ask again and again, some by a clock that stands still.
+            ("EDGETRAIL__LIMITS__READER_REQUESTS_PER_SECOND".to_owned(), "0".to_owned()),
             // Tests count events; those about reading switch it on.
             ("EDGETRAIL__ACCESS__RECORD_READS".to_owned(), "false".to_owned()),
         ];
@@ -304,8 +306,9 @@ pub(crate) async fn new_key(store: &Store, slug: &str, role: Role) -> String {
     // No test's clock gets there.
     let end = chrono::DateTime::from_timestamp(4_102_444_800, 0).filter(|_| role == Role::Auditor);
     let tenure = Tenure::new(role, end).expect("an auditor ends");
-    let key =
-        ApiKey { id: text.id().to_owned(), tenant: tenant(slug), tenure, sha256: text.sha256().to_vec() };
+    let id = text.id().to_owned();
+    let person = Some(format!("{id}@people.example"));
+    let key = ApiKey { id, tenant: tenant(slug), tenure, person, sha256: text.sha256().to_vec() };
     api_keys::upsert(store, &key, "test").await.expect("registered");
     text.reveal().to_owned()
 }

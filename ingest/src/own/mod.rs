@@ -3,10 +3,14 @@
 //! They go the way of everybody's events: signed batches in a stream of their own, through the same checks, into the same
 //! log. Nothing is ever added to an event of a producer; what is learnt later is an event that names it.
 
+pub mod outbox;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::batch::{Header, MAX_BATCH_LEN, MAX_EVENTS_PER_BATCH, StreamId, encode_body, events_hash, frame};
 use shared::event::{
@@ -37,7 +41,7 @@ pub enum OwnError {
 }
 
 /// An event of our own before it is minted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OwnEvent {
     /// Whose log.
     pub tenant: TenantId,
@@ -60,7 +64,7 @@ pub struct OwnEvent {
     /// What changed.
     pub changes: Option<ChangeSet>,
     /// Which part of the backend says so: `ingest/<name>`.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// When it happened.
     pub occurred_at: Timestamp,
 }
@@ -93,9 +97,16 @@ impl OwnEvent {
             }),
             details: None,
             changes: None,
-            rule,
+            rule: Cow::Borrowed(rule),
             occurred_at: at,
         }
+    }
+
+    /// The same as the act of an admin.
+    #[must_use]
+    pub fn by(self, admin: &str) -> Self {
+        let actor = Some(Actor { id: admin.to_owned(), ..Actor::default() });
+        Self { actor, trust: Trust::Verified, ..self }
     }
 
     fn mint(self) -> Event {
@@ -117,7 +128,7 @@ impl OwnEvent {
                 host: "ingest".to_owned(),
                 method: "-".to_owned(),
                 route: "-".to_owned(),
-                rule: self.rule.to_owned(),
+                rule: self.rule.into_owned(),
                 status: None,
                 request_body: BodyState::Absent,
                 response_body: BodyState::Absent,
