@@ -20,7 +20,7 @@ const site = createServer((request, response) => {
   response.setHeader("content-type", "text/html; charset=utf-8");
   // A site with a policy of its own: no inline style, and this server alone beside itself.
   response.setHeader("content-security-policy", `default-src 'none'; script-src 'self' 'unsafe-inline' ${base}; connect-src ${base}; style-src 'self'`);
-  response.end(`<!doctype html><html lang="en"><head><title>The app</title></head><body><main><h1>Account</h1><h2>Security</h2>
+  response.end(`<!doctype html><html lang="en"><head><meta name="color-scheme" content="light dark"><title>The app</title></head><body><main><h1>Account</h1><h2>Security</h2>
 <script>window.token = ${JSON.stringify(request.url === "/over" ? over : token)}</script>${embedding}</main></body></html>`);
 });
 await new Promise((done) => site.listen(Number(port), "127.0.0.1", done));

@@ -5,21 +5,18 @@
 //
 // The token is asked for before each request, sent to `src` and kept nowhere. Everything is shown as text. Attributes: `src`,
 // `kind` (sign-ins, changes, runs), `limit`. Colours: --edgetrail-ink, --edgetrail-paper, --edgetrail-soft, --edgetrail-line,
-// --edgetrail-accent, --edgetrail-accent-ink, --edgetrail-bad; letters: --edgetrail-font. Events: `edgetrail-disowned`,
+// --edgetrail-accent, --edgetrail-accent-ink, --edgetrail-bad; without them as the page's color-scheme says. Letters:
+// --edgetrail-font. Events: `edgetrail-disowned`,
 // `edgetrail-error`.
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
-  :host { display: block; color-scheme: light dark;
-    --ink: var(--edgetrail-ink, #1b2430); --paper: var(--edgetrail-paper, #ffffff); --soft: var(--edgetrail-soft, #566273);
-    --line: var(--edgetrail-line, #d5dbe3); --accent: var(--edgetrail-accent, #0b57a4);
-    --accent-ink: var(--edgetrail-accent-ink, #ffffff); --bad: var(--edgetrail-bad, #b3132b);
+  :host { display: block;
+    --ink: var(--edgetrail-ink, light-dark(#1b2430, #e4eaf1)); --paper: var(--edgetrail-paper, light-dark(#ffffff, #10151c));
+    --soft: var(--edgetrail-soft, light-dark(#566273, #9dabbc)); --line: var(--edgetrail-line, light-dark(#d5dbe3, #2d3846));
+    --accent: var(--edgetrail-accent, light-dark(#0b57a4, #7db8f5)); --bad: var(--edgetrail-bad, light-dark(#b3132b, #ff8b98));
+    --accent-ink: var(--edgetrail-accent-ink, light-dark(#ffffff, #0b1420));
     color: var(--ink); background: var(--paper); font: 15px/1.5 var(--edgetrail-font, system-ui, sans-serif); }
-  @media (prefers-color-scheme: dark) {
-    :host { --ink: var(--edgetrail-ink, #e4eaf1); --paper: var(--edgetrail-paper, #10151c); --soft: var(--edgetrail-soft, #9dabbc);
-      --line: var(--edgetrail-line, #2d3846); --accent: var(--edgetrail-accent, #7db8f5);
-      --accent-ink: var(--edgetrail-accent-ink, #0b1420); --bad: var(--edgetrail-bad, #ff8b98); }
-  }
   :host([hidden]), [hidden] { display: none; }
   h3 { font-size: 1rem; margin: 1rem 0 .25rem; }
   ol { list-style: none; margin: 0; padding: 0; }
