@@ -6,8 +6,7 @@
 // The token is asked for before each request, sent to `src` and kept nowhere. Everything is shown as text. Attributes: `src`,
 // `kind` (sign-ins, changes, runs), `limit`. Colours: --edgetrail-ink, --edgetrail-paper, --edgetrail-soft, --edgetrail-line,
 // --edgetrail-accent, --edgetrail-accent-ink, --edgetrail-bad; without them as the page's color-scheme says. Letters:
-// --edgetrail-font. Events: `edgetrail-disowned`,
-// `edgetrail-error`.
+// --edgetrail-font. Events: `edgetrail-disowned`, `edgetrail-error`.
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
