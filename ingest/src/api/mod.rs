@@ -2,6 +2,7 @@
 
 mod access;
 mod actors;
+mod alerts;
 pub(crate) mod answers;
 mod batches;
 mod compliance;
@@ -59,6 +60,7 @@ use tokio::sync::watch;
 use crate::auth::Reads;
 use crate::clock::Clock;
 use crate::config::{Access, Http, Log};
+use crate::detect::Rule;
 use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
 use crate::limits::Readers;
@@ -99,6 +101,8 @@ pub struct State {
     pub own_activity: Arc<OwnActivity>,
     /// How they sign in.
     pub sign_in: Arc<SignIn>,
+    /// The rules of detection.
+    pub rules: Arc<[Rule]>,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

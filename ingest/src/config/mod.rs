@@ -4,6 +4,7 @@
 //! error shows a secret.
 
 mod access;
+mod detection;
 mod own_activity;
 mod publication;
 mod reader;
@@ -23,6 +24,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::{Role, Tenure, person};
 pub use access::{Access, AppTokens, Oidc, TokenKey};
+pub use detection::Detection;
 pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
@@ -84,6 +86,8 @@ pub struct Config {
     pub archive: Option<Archive>,
     /// How people sign in, and what of their reading is recorded.
     pub access: Access,
+    /// Which rules look at the events.
+    pub detection: Detection,
     /// What people see of themselves.
     pub own_activity: OwnActivity,
 }
@@ -410,6 +414,7 @@ impl Config {
             everything: milliseconds(&mut keys, "integrity.everything_ms", 7 * 86_400_000)?,
         };
         let access = Access::read(&mut keys)?;
+        let detection = Detection::read(&mut keys)?;
         let own_activity = OwnActivity::read(&mut keys)?;
         keys.finish()?;
         Ok(Self {
@@ -429,6 +434,7 @@ impl Config {
             publication,
             integrity,
             access,
+            detection,
             own_activity,
         })
     }

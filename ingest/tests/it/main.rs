@@ -9,6 +9,7 @@ mod configuration;
 mod continuous;
 mod coverage;
 mod crash;
+mod detection;
 mod erasure;
 mod exports;
 mod holds;

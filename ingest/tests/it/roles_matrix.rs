@@ -17,6 +17,8 @@ enum May {
     Readers,
     /// Investigators and above.
     Investigators,
+    /// Investigators and admins: who audits changes nothing.
+    Investigating,
     /// Auditors and admins.
     Overseers,
     Admins,
@@ -28,6 +30,7 @@ impl May {
             Self::Anybody | Self::Readers => true,
             Self::Themselves => false,
             Self::Investigators => role != Role::Viewer,
+            Self::Investigating => matches!(role, Role::Investigator | Role::Admin),
             Self::Overseers => matches!(role, Role::Auditor | Role::Admin),
             Self::Admins => role == Role::Admin,
         }
@@ -47,6 +50,11 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("GET", "/v1/openings", May::Overseers),
     ("GET", "/v1/absences", May::Overseers),
     ("GET", "/v1/absences/{record}", May::Overseers),
+    ("GET", "/v1/alerts", May::Readers),
+    ("GET", "/v1/alerts/{id}", May::Readers),
+    ("POST", "/v1/alerts/{id}/close", May::Investigating),
+    ("GET", "/v1/detection/rules", May::Readers),
+    ("POST", "/v1/detection/trial", May::Investigating),
     ("GET", "/v1/coverage", May::Readers),
     ("GET", "/v1/inbox", May::Readers),
     ("POST", "/v1/inbox/draft", May::Readers),

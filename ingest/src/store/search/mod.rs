@@ -3,10 +3,12 @@
 
 mod condition;
 mod counts;
+mod hits;
 mod people;
 mod sweep;
 
 pub use counts::{Cell, FacetField, FacetRow, facets, histogram};
+pub use hits::{Alike, Among, Hit, Likeness, SECURITY_ALERT_RAISED, Wanted, alike, hits};
 pub use people::{Figure, Person, figures, person};
 pub use sweep::{Sweep, Swept};
 
