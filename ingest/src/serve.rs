@@ -27,6 +27,7 @@ use crate::ledger::publication::{Publisher, PublisherError};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::limits::{Limits, Readers};
 use crate::own::Recorder;
+use crate::own_activity::{Disowned, OwnActivity};
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
 use crate::privacy::Privacy;
@@ -223,6 +224,13 @@ impl Backend {
                 .map(|(oidc, public_url)| Provider::new(oidc, public_url, key)),
         };
         let cursors = Cursors::new(&policy_key.derive("edgetrail/cursor/v1"));
+        let disowned = Disowned::new(store.clone(), clock.clone(), config.own_activity.webhook.clone());
+        let own_activity = OwnActivity::new(
+            config.access.app_tokens.as_ref().and_then(|tokens| tokens.tenant.clone()),
+            &config.own_activity,
+            policy_key.derive("edgetrail/own-activity/v1"),
+            disowned,
+        );
         let policies = Arc::new(Policies::new(
             store.clone(),
             clock.clone(),
@@ -273,6 +281,7 @@ impl Backend {
             readers: Readers::new(config.limits.reader),
             reads,
             access: config.access,
+            own_activity: Arc::new(own_activity),
             sign_in: Arc::new(sign_in),
             sequencer,
             metrics,
@@ -365,6 +374,8 @@ impl Backend {
             self.state.clock.clone(),
             access_stopped,
         ));
+        let (stop_disowned, disowned_stopped) = watch::channel(false);
+        let disowned = tokio::spawn(Arc::clone(&self.state.own_activity.disowned).run(disowned_stopped));
         let (stop_detection, detection_stopped) = watch::channel(false);
         let detection = tokio::spawn(detect::run(
             self.state.store.clone(),
@@ -415,6 +426,9 @@ impl Backend {
             privacy.abort();
         }
         let _ = stop_retention.send(true);
+        // A message under way is due again later.
+        let _ = stop_disowned.send(true);
+        disowned.abort();
         // A job under way waits in the queue again.
         let _ = stop_exports.send(true);
         if tokio::time::timeout(REMOVAL_STOPS_WITHIN, &mut exports).await.is_err() {

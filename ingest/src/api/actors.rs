@@ -25,6 +25,7 @@ pub(super) async fn read(
 ) -> Result<Json<Value>, Answer> {
     let missing = || Answer::not_found("no event of this actor");
     let search = search::read(asked, |_, _| Ok(false))?;
+    search.check(&reader)?;
     let pattern = search::exactly(&id).map_err(|_| missing())?;
     let text = |field| Expr::Term(Term::Text(field, OneOf::one(pattern.clone())));
     let now = state.clock.now();

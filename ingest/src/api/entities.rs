@@ -39,6 +39,7 @@ pub(super) async fn timeline(
         }
         paging.take(name, value)
     })?;
+    search.check(&reader)?;
     let entity = Query::of(vec![Expr::Term(Term::Entity(OneOf::one(pattern)))]);
     let of = format!("timeline {entity} {} {}", as_of.map_or(0, Timestamp::millis), search.query);
     let cursor = paging.cursor(&state, &reader, &of)?;

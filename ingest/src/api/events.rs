@@ -136,6 +136,7 @@ fn month_before(at: DateTime<Utc>) -> DateTime<Utc> {
 pub(super) async fn list(state: Shared, reader: Reader, asked: Parameters) -> Result<Json<Value>, Answer> {
     let mut paging = Paging::new();
     let search = super::search::read(asked, |name, value| paging.take(name, value))?;
+    search.check(&reader)?;
     let of = format!("events {}", search.query);
     let cursor = paging.cursor(&state, &reader, &of)?;
     let now = cursor.map_or_else(|| state.clock.now(), |cursor| cursor.now);

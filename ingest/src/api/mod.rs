@@ -24,6 +24,7 @@ mod integrity;
 mod intents;
 mod live;
 mod log;
+pub(crate) mod me;
 pub mod openapi;
 mod openings;
 mod origin;
@@ -68,6 +69,7 @@ use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
 use crate::limits::Readers;
 use crate::own::Recorder;
+use crate::own_activity::OwnActivity;
 use crate::policy::Policies;
 use crate::privacy::Privacy;
 use crate::receive::Receiver;
@@ -99,6 +101,8 @@ pub struct State {
     pub reads: Reads,
     /// Where people reach us, and from where.
     pub access: Access,
+    /// What people see of themselves.
+    pub own_activity: Arc<OwnActivity>,
     /// How they sign in.
     pub sign_in: Arc<SignIn>,
     /// The rules of detection.

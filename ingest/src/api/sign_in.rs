@@ -426,7 +426,7 @@ fn own(next: &str) -> &str {
 }
 
 /// The client's address: the peer's, or what the configured proxy says.
-fn address(state: &State, request: &Request) -> Option<IpAddr> {
+pub(super) fn address(state: &State, request: &Request) -> Option<IpAddr> {
     match &state.access.address_header {
         // What the proxy itself saw is the last of a list.
         Some(name) => request.headers().get(name)?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok(),

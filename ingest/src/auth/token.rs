@@ -195,6 +195,7 @@ mod tests {
             issuer: "https://ref.example/auth/v1".to_owned(),
             audience: "authenticated".to_owned(),
             key: TokenKey::Secret(SECRET.to_owned()),
+            tenant: None,
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod detection;
+mod own_activity;
 mod publication;
 mod reader;
 mod storage;
@@ -24,6 +25,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::auth::{Role, Tenure, person};
 pub use access::{Access, AppTokens, Oidc, TokenKey};
 pub use detection::Detection;
+pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
 pub use storage::Storage;
@@ -86,6 +88,8 @@ pub struct Config {
     pub access: Access,
     /// Which rules look at the events.
     pub detection: Detection,
+    /// What people see of themselves.
+    pub own_activity: OwnActivity,
 }
 
 /// Section `archive`.
@@ -417,6 +421,7 @@ impl Config {
         };
         let access = Access::read(&mut keys)?;
         let detection = Detection::read(&mut keys)?;
+        let own_activity = OwnActivity::read(&mut keys)?;
         keys.finish()?;
         Ok(Self {
             http,
@@ -436,6 +441,7 @@ impl Config {
             integrity,
             access,
             detection,
+            own_activity,
         })
     }
 }

@@ -25,6 +25,7 @@ mod limits;
 mod links;
 mod masking;
 mod own;
+mod own_activity;
 mod peers;
 mod policy;
 mod reading;

@@ -223,7 +223,7 @@ async fn hostile_texts_find_nothing_and_break_nothing() {
     let server = Server::start().await;
     let own = named(1, "Robert'); drop table events; --");
     send(&server, &[own, named(2, "plain")]).await;
-    let other = new_key(&server.store, "other", Role::Viewer).await;
+    let other = new_key(&server.store, "other", Role::Admin).await;
     for text in [
         "'; drop table events; --",
         "\"') or 1=1 --\"",
