@@ -125,6 +125,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                 (
                     "logs",
                     list(object(place().into_iter().chain([
+                        ("head_signed_at", nullable(time())),
                         ("signing", about(text(), "`ok`, or why the log is not signed.")),
                         ("checks", about(map(checked()), "The newest look of each kind.")),
                     ]))),

@@ -28,7 +28,12 @@ pub(super) fn operations() -> Vec<Operation> {
             ]),
         ),
         get("/v1/retention/preview", "preview_retention", "What would go now")
-            .gives("It in counts and words.", named("RetentionPreview")),
+            .details("By the periods in force, or by those that the parameters give.")
+            .query("standard_days", number(30, 3653), "Days for which standard events would be kept.")
+            .query("critical_days", number(365, 7305), "Days for which critical events would be kept.")
+            .query("context_days", number(7, 3653), "Days for which personal context would be kept.")
+            .gives("It in counts and words.", named("RetentionPreview"))
+            .refuses(422, "Periods that nobody could propose."),
         post("/v1/retention/periods", "propose_periods", "Proposes other periods")
             .takes(object([
                 ("standard_days", number(30, 3653)),
