@@ -10,7 +10,7 @@ pub(crate) use guest::{Guest, Myself, NotSignedIn};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -19,6 +19,8 @@ use shared::problem::Problem;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
+use super::path::Path;
+use super::writes::once;
 use super::{Answer, Shared, State, events};
 use crate::auth::{Means, Read, ReadKind};
 use crate::own_activity::entry::Entry;
@@ -68,6 +70,7 @@ pub(super) async fn activity(
         let myself = Myself::of_bearer(&state, &headers).await?;
         allowed(&state.own_activity.reads, &state, &myself)?;
         let Query(asked) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
+        once(&asked)?;
         let asked: Vec<(String, String)> = asked.into_iter().collect();
         Ok(Json(list(&state, &myself, &asked).await?).into_response())
     };
@@ -89,6 +92,7 @@ pub(super) async fn export(state: Shared, asked: super::writes::Parameters, head
     let answer = async {
         let myself = Myself::of_bearer(&state, &headers).await?;
         let Query(asked) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
+        once(&asked)?;
         let mut format = Format::Ndjson;
         for (name, value) in &asked {
             format = match (name.as_str(), value.as_str()) {

@@ -11,12 +11,14 @@ mod detection;
 mod events;
 mod exports;
 mod log;
+mod me;
 mod operation;
 mod people;
 mod policy;
 mod retention;
 mod running;
 mod schema;
+mod searches;
 
 use std::sync::LazyLock;
 
@@ -33,10 +35,11 @@ const ABOUT: &str = "The audit trail's backend: searching, exporting, proving an
     A reader sees their own tenant and nothing else; another tenant's things are not there (404). Errors are problems \
     (RFC 9457). A GET is answered to HEAD as well. Lists are newest first. Times are RFC 3339, in UTC.";
 
-/// Whether a route is for programs, and so in the document; pages are for people.
-pub fn is_described(path: &str) -> bool {
-    ["/v1/", "/log/"].iter().any(|start| path.starts_with(start))
-        || ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&path)
+/// Whether a route is for programs, and so in the document; pages are for people, and browsers ask for OPTIONS by themselves.
+pub fn is_described(route: &Route) -> bool {
+    let is_for_programs = ["/v1/", "/log/"].iter().any(|start| route.path.starts_with(start))
+        || ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&route.path);
+    is_for_programs && route.method != "OPTIONS"
 }
 
 /// The document.
@@ -88,10 +91,12 @@ pub(super) async fn serve() -> impl IntoResponse {
 fn operations() -> Vec<Operation> {
     let chapters = [
         events::operations(),
+        searches::operations(),
         exports::operations(),
         capture::operations(),
         policy::operations(),
         people::operations(),
+        me::operations(),
         retention::operations(),
         access::operations(),
         detection::operations(),
@@ -105,10 +110,12 @@ fn schemas() -> Map<String, Value> {
     let chapters = [
         vec![("Problem", problem())],
         events::schemas(),
+        searches::schemas(),
         exports::schemas(),
         capture::schemas(),
         policy::schemas(),
         people::schemas(),
+        me::schemas(),
         retention::schemas(),
         access::schemas(),
         detection::schemas(),

@@ -10,10 +10,12 @@ use super::schema::{self, named};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
     Events,
+    Searches,
     Exports,
     Capture,
     Policy,
     People,
+    Me,
     Retention,
     Access,
     Detection,
@@ -24,12 +26,14 @@ pub(super) enum Tag {
 
 impl Tag {
     /// Every chapter, in order.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Events,
+        Self::Searches,
         Self::Exports,
         Self::Capture,
         Self::Policy,
         Self::People,
+        Self::Me,
         Self::Retention,
         Self::Access,
         Self::Detection,
@@ -41,10 +45,12 @@ impl Tag {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Events => "Events",
+            Self::Searches => "Searches",
             Self::Exports => "Exports",
             Self::Capture => "Capture",
             Self::Policy => "Policy",
             Self::People => "People",
+            Self::Me => "Me",
             Self::Retention => "Retention",
             Self::Access => "Access",
             Self::Detection => "Detection",
@@ -57,10 +63,12 @@ impl Tag {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Events => "What happened, found and counted.",
+            Self::Searches => "Searches that are kept under a name.",
             Self::Exports => "What a search finds, as files.",
             Self::Capture => "How much of what happens is recorded, and what is not.",
             Self::Policy => "The rules by which the edge records.",
             Self::People => "A person's data, exported and erased.",
+            Self::Me => "What people see of themselves.",
             Self::Retention => "How long what is kept, and what is held back.",
             Self::Access => "Who may read, and who is signed in.",
             Self::Detection => "What rules find in what is recorded.",
@@ -93,6 +101,7 @@ pub(super) struct Operation {
     given: Vec<Given>,
     refusals: Vec<(u16, &'static str)>,
     asks_by_itself: bool,
+    by_app_token: bool,
 }
 
 impl Operation {
@@ -114,8 +123,21 @@ impl Operation {
         summary: &'static str,
     ) -> Self {
         let (parameters, given, refusals) = (Vec::new(), Vec::new(), Vec::new());
-        let (details, body, asks_by_itself) = (None, None, false);
-        Self { method, path, id, tag, summary, details, parameters, body, given, refusals, asks_by_itself }
+        let (details, body, asks_by_itself, by_app_token) = (None, None, false, false);
+        Self {
+            method,
+            path,
+            id,
+            tag,
+            summary,
+            details,
+            parameters,
+            body,
+            given,
+            refusals,
+            asks_by_itself,
+            by_app_token,
+        }
     }
 
     /// What else there is to say.
@@ -208,6 +230,11 @@ impl Operation {
         Self { asks_by_itself: true, ..self }
     }
 
+    /// That a token of the application asks, and no key or session.
+    pub(super) fn by_app_token(self) -> Self {
+        Self { by_app_token: true, ..self }
+    }
+
     /// As the document says it, of a route.
     pub(super) fn described(&self, route: &Route) -> Value {
         let mut described = json!({
@@ -235,6 +262,9 @@ impl Operation {
     fn security(&self, route: &Route) -> Value {
         let session =
             if self.method == "GET" { json!({"session": []}) } else { json!({"session": [], "csrf": []}) };
+        if self.by_app_token {
+            return json!([{"app_token": []}]);
+        }
         match (route.needs, self.asks_by_itself) {
             (Some(_), _) => json!([{"key": []}, session]),
             (None, true) => json!([{"key": []}, session, {}]),
@@ -277,7 +307,7 @@ impl Operation {
 
     /// What every route of its kind can answer.
     fn usual(&self, route: &Route) -> impl Iterator<Item = &'static Usual> {
-        let (is_guarded, has_body) = (route.needs.is_some(), self.body.is_some());
+        let (is_guarded, has_body) = (route.needs.is_some() || self.by_app_token, self.body.is_some());
         USUAL.iter().filter(move |(status, ..)| match status {
             400 | 401 | 403 | 429 => is_guarded,
             413 => has_body,
@@ -336,6 +366,10 @@ pub(super) fn security_schemes() -> Value {
         "key": {
             "type": "http", "scheme": "bearer", "bearerFormat": "etk_<id>_<secret>",
             "description": "An API key: `Authorization: Bearer etk_…`.",
+        },
+        "app_token": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "A token of the application, as its users have it.",
         },
         "session": {
             "type": "apiKey", "in": "cookie", "name": crate::auth::COOKIE,
