@@ -27,6 +27,7 @@ use crate::ledger::publication::{Publisher, PublisherError};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::limits::{Limits, Readers};
 use crate::own::Recorder;
+use crate::own_activity::{Disowned, OwnActivity};
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
 use crate::privacy::Privacy;
@@ -34,6 +35,7 @@ use crate::receive::Receiver;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
+use crate::tally;
 use crate::telemetry;
 
 /// Months are made three ahead, so a day more or less does not matter.
@@ -97,7 +99,8 @@ impl Database {
             }
             None => {
                 let data_dir = config.database.data_dir.clone();
-                let start = move || Embedded::start(&data_dir, neighbour);
+                let shared_buffers_mb = config.database.shared_buffers_mb;
+                let start = move || Embedded::start(&data_dir, shared_buffers_mb, neighbour);
                 let embedded =
                     tokio::task::spawn_blocking(start).await.expect("starting PostgreSQL does not panic")?;
                 (embedded.connect_options(), Some(embedded))
@@ -221,6 +224,13 @@ impl Backend {
                 .map(|(oidc, public_url)| Provider::new(oidc, public_url, key)),
         };
         let cursors = Cursors::new(&policy_key.derive("edgetrail/cursor/v1"));
+        let disowned = Disowned::new(store.clone(), clock.clone(), config.own_activity.webhook.clone());
+        let own_activity = OwnActivity::new(
+            config.access.app_tokens.as_ref().and_then(|tokens| tokens.tenant.clone()),
+            &config.own_activity,
+            policy_key.derive("edgetrail/own-activity/v1"),
+            disowned,
+        );
         let policies = Arc::new(Policies::new(
             store.clone(),
             clock.clone(),
@@ -271,6 +281,7 @@ impl Backend {
             readers: Readers::new(config.limits.reader),
             reads,
             access: config.access,
+            own_activity: Arc::new(own_activity),
             sign_in: Arc::new(sign_in),
             sequencer,
             metrics,
@@ -350,6 +361,11 @@ impl Backend {
             let retention = self.state.retention.clone();
             tokio::spawn(retention::run(retention, self.retention.interval, retention_stopped))
         });
+        let tallies = tokio::spawn(tally::follow::run(
+            self.state.store.clone(),
+            self.state.clock.clone(),
+            self.state.stopping.clone(),
+        ));
         let (stop_access, access_stopped) = watch::channel(false);
         let access = tokio::spawn(reads::run(
             self.state.store.clone(),
@@ -358,6 +374,8 @@ impl Backend {
             self.state.clock.clone(),
             access_stopped,
         ));
+        let (stop_disowned, disowned_stopped) = watch::channel(false);
+        let disowned = tokio::spawn(Arc::clone(&self.state.own_activity.disowned).run(disowned_stopped));
         let (stop_detection, detection_stopped) = watch::channel(false);
         let detection = tokio::spawn(detect::run(
             self.state.store.clone(),
@@ -396,6 +414,7 @@ impl Backend {
         months.abort();
         let _ = stop_detection.send(true);
         let _ = detection.await;
+        let _ = tallies.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;
@@ -407,6 +426,9 @@ impl Backend {
             privacy.abort();
         }
         let _ = stop_retention.send(true);
+        // A message under way is due again later.
+        let _ = stop_disowned.send(true);
+        disowned.abort();
         // A job under way waits in the queue again.
         let _ = stop_exports.send(true);
         if tokio::time::timeout(REMOVAL_STOPS_WITHIN, &mut exports).await.is_err() {

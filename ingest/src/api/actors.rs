@@ -1,11 +1,11 @@
 //! `GET /v1/actors/{id}`: one actor at a glance.
 
 use axum::Json;
-use axum::extract::Path;
 use serde_json::{Map, Value, json};
 use shared::event::Timestamp;
 use shared::search::{Expr, OneOf, Query, Term, TextField};
 
+use super::path::Path;
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;
@@ -25,6 +25,7 @@ pub(super) async fn read(
 ) -> Result<Json<Value>, Answer> {
     let missing = || Answer::not_found("no event of this actor");
     let search = search::read(asked, |_, _| Ok(false))?;
+    search.check(&reader)?;
     let pattern = search::exactly(&id).map_err(|_| missing())?;
     let text = |field| Expr::Term(Term::Text(field, OneOf::one(pattern.clone())));
     let now = state.clock.now();

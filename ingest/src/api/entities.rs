@@ -1,7 +1,6 @@
 //! `GET /v1/entities/{type}/{id}/timeline`: everything that happened to one entity, and what was known of it at a time.
 
 use axum::Json;
-use axum::extract::Path;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shared::event::Timestamp;
@@ -9,6 +8,7 @@ use shared::search::{EntityPattern, Expr, OneOf, Query, Term};
 
 use super::cursor::Cursor;
 use super::events::{Paging, parse_time};
+use super::path::Path;
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;
@@ -39,6 +39,7 @@ pub(super) async fn timeline(
         }
         paging.take(name, value)
     })?;
+    search.check(&reader)?;
     let entity = Query::of(vec![Expr::Term(Term::Entity(OneOf::one(pattern)))]);
     let of = format!("timeline {entity} {} {}", as_of.map_or(0, Timestamp::millis), search.query);
     let cursor = paging.cursor(&state, &reader, &of)?;

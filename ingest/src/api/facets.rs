@@ -28,6 +28,7 @@ pub(super) async fn read(state: Shared, reader: Reader, asked: Parameters) -> Re
         }
         Ok(true)
     })?;
+    search.check(&reader)?;
     let looked = search.scope(&state, &reader, state.clock.now());
     let rows = facets(&state.store, &looked.scope, &fields, i64::from(top)).await?;
     let total = rows.iter().find(|row| row.field.is_empty()).map_or(0, |row| row.count);

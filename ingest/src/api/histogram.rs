@@ -24,6 +24,7 @@ pub(super) async fn read(state: Shared, reader: Reader, asked: Parameters) -> Re
         }
         Ok(name == "buckets")
     })?;
+    search.check(&reader)?;
     let now = state.clock.now();
     let mut looked = search.scope(&state, &reader, now);
     // An open end is now; what is filed at this very millisecond counts.

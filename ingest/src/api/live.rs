@@ -87,8 +87,9 @@ pub(super) async fn follow(
     asked: Parameters,
     write: fn(&Value) -> Option<String>,
 ) -> Result<Response, Answer> {
-    let query = search::read(asked, |_, _| Ok(false))?.query;
-    let tail = Tail::begin(state, reader, query, headers).await?;
+    let search = search::read(asked, |_, _| Ok(false))?;
+    search.check(&reader)?;
+    let tail = Tail::begin(state, reader, search.query, headers).await?;
     let lines = stream::unfold(tail, move |mut tail| async move {
         let line = tail.line(write).await?;
         Some((Ok::<_, Infallible>(line), tail))

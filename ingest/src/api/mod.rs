@@ -5,6 +5,7 @@ mod actors;
 mod alerts;
 pub(crate) mod answers;
 mod batches;
+mod body;
 mod compliance;
 mod coverage;
 mod cursor;
@@ -23,8 +24,11 @@ mod integrity;
 mod intents;
 mod live;
 mod log;
+pub(crate) mod me;
+pub mod openapi;
 mod openings;
 mod origin;
+mod path;
 mod policy;
 mod problem;
 mod proof;
@@ -65,6 +69,7 @@ use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
 use crate::limits::Readers;
 use crate::own::Recorder;
+use crate::own_activity::OwnActivity;
 use crate::policy::Policies;
 use crate::privacy::Privacy;
 use crate::receive::Receiver;
@@ -96,6 +101,8 @@ pub struct State {
     pub reads: Reads,
     /// Where people reach us, and from where.
     pub access: Access,
+    /// What people see of themselves.
+    pub own_activity: Arc<OwnActivity>,
     /// How they sign in.
     pub sign_in: Arc<SignIn>,
     /// The rules of detection.

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, options, post};
 use shared::problem::Problem;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -16,9 +16,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
-    events, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log,
-    openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in, streams,
-    subjects, unmask, writes,
+    events, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
+    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in,
+    streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -126,9 +126,16 @@ fn routes() -> Routes {
         .read("/v1/detection/rules", Read, Records, get(alerts::rules))
         .act("/v1/detection/trial", Alerts, post(alerts::try_rule))
         .read("/v1/integrity", Read, Records, get(integrity::read))
+        .open("GET", "/v1/me/activity", get(me::activity))
+        .open("OPTIONS", "/v1/me/activity", options(me::preflight))
+        .open("POST", "/v1/me/activity/{id}/disown", post(me::disown))
+        .open("OPTIONS", "/v1/me/activity/{id}/disown", options(me::preflight))
+        .open("POST", "/v1/me/export", post(me::export))
+        .open("OPTIONS", "/v1/me/export", options(me::preflight))
         .tell("/v1/logs", Read, get(log::list))
         .open("GET", "/log/{log_id}/checkpoint", get(log::checkpoint))
         .open("GET", "/log/{log_id}/tile/{*path}", get(log::tile))
+        .open("GET", "/openapi.json", get(openapi::serve))
         .open("GET", "/healthz", get(health::live))
         .open("GET", "/readyz", get(health::ready))
         .open("GET", "/metrics", get(health::metrics))

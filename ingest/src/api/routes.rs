@@ -22,7 +22,7 @@ const MAX_QUERY: usize = 16 * 1024;
 /// A route and what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    /// `GET` or `POST`.
+    /// `GET`, `POST` or `OPTIONS`.
     pub method: &'static str,
     /// Its template.
     pub path: &'static str,

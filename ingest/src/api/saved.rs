@@ -1,7 +1,7 @@
 //! `/v1/searches…`: searches that people keep under a name, for themselves or for everybody of the tenant.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::event::Severity;
@@ -9,9 +9,9 @@ use shared::problem::Problem;
 use shared::search::{self, Diagnostic, MAX_TEXT_LEN};
 use uuid::Uuid;
 
-use super::policy::posted;
+use super::path::Path;
 use super::reader::Reader;
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::auth::{Capability, Notice};
 use crate::clock::random;
 use crate::store::saved::{self, Saved};
@@ -127,11 +127,7 @@ fn tell(state: &Shared, reader: &Reader, action: &str, search: &Saved) -> Notice
 
 /// A body that can be saved: its query in canonical form.
 async fn wanted(state: &Shared, request: Request) -> Result<Wanted, Answer> {
-    let text = posted(state, request).await?;
-    let mut wanted: Wanted = serde_json::from_str(&text).map_err(|error| {
-        let problem = Problem::new(400, "unreadable-request", "The request is not the JSON it should be");
-        Answer(problem.detail(&error).at(error.line(), error.column()))
-    })?;
+    let mut wanted: Wanted = body::object(state, request).await?;
     wanted.name = wanted.name.trim().to_owned();
     if !NAME.contains(&wanted.name.chars().count()) || wanted.name.chars().any(char::is_control) {
         let words = format!("is not one line of {} to {} characters", NAME.start(), NAME.end());

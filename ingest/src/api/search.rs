@@ -7,6 +7,7 @@ use axum::extract;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use shared::event::{Action, EntityType, Severity, Timestamp};
+use shared::problem::Problem;
 use shared::search::{
     self, Diagnostic, EntityPattern, Expr, Moment, OneOf, Pattern, Query, Range, Term, TextField, When,
 };
@@ -91,6 +92,17 @@ impl Search {
         Some(minted.min()?.clamp(oldest, now.to_utc().max(oldest)) - ID_SLACK)
     }
 
+    /// Refuses a masked reader what would tell them a value that is masked for them: that there are events of it is an answer too.
+    pub(super) fn check(&self, reader: &Reader) -> Result<(), Answer> {
+        if !reader.is_masked || !self.query.mentions(looks_behind_masks) {
+            return Ok(());
+        }
+        let problem = Problem::new(403, "unmask-to-search", "This search looks into what is masked for you");
+        Err(Answer(problem.detail(
+            "words without a field, name:, session:, a single address in ip:, and wildcards in actor: and user: need an unmasked              session or a reason in x-unmask-reason",
+        )))
+    }
+
     /// What of `q` was not understood.
     pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
@@ -132,6 +144,26 @@ impl Looked {
                 kept_since.format("%Y-%m-%d")
             )
         }))
+    }
+}
+
+/// Bits of an address that masking leaves.
+const SHOWN_OF_V4: u8 = 24;
+const SHOWN_OF_V6: u8 = 48;
+
+/// Whether a term is compared with more than a masked reader is shown. An address that is known whole can be looked for, since
+/// whoever has it knows it; looking for parts would find out the rest.
+fn looks_behind_masks(term: &Term) -> bool {
+    match term {
+        Term::Words(_) | Term::Text(TextField::Name | TextField::Session, _) => true,
+        Term::Text(TextField::Actor | TextField::User, patterns) => {
+            patterns.values().iter().any(|pattern| pattern.exact().is_none() && !pattern.is_any())
+        }
+        Term::Ip(networks) => networks.values().iter().any(|network| {
+            let shown = if network.address().is_ipv4() { SHOWN_OF_V4 } else { SHOWN_OF_V6 };
+            network.prefix() > shown
+        }),
+        _ => false,
     }
 }
 

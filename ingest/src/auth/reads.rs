@@ -43,6 +43,8 @@ pub enum ReadKind {
     Quarantine,
     /// What the backend says of itself: coverage, streams, policies, retention and the like.
     Records,
+    /// Somebody's own activity, by themselves.
+    OwnActivity,
 }
 
 impl ReadKind {
@@ -58,6 +60,7 @@ impl ReadKind {
             Self::Export => "export",
             Self::Quarantine => "quarantine",
             Self::Records => "records",
+            Self::OwnActivity => "own_activity",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::Url;
+use shared::event::TenantId;
 
 use super::ConfigError;
 use super::reader::Reader;
@@ -32,6 +33,8 @@ pub struct AppTokens {
     pub audience: String,
     /// What they are checked with.
     pub key: TokenKey,
+    /// Whose events the application's users see their own of; none if they see none. A token does not tell.
+    pub tenant: Option<TenantId>,
 }
 
 /// What a token's signature is checked with.
@@ -99,6 +102,9 @@ fn app_tokens(keys: &mut Reader) -> Result<Option<AppTokens>, ConfigError> {
     let audience = keys.or("access.app.audience", "authenticated".to_owned())?;
     let secret = keys.optional::<String>("access.app.hs256_key")?;
     let set = url(keys, "access.app.jwks_url")?;
+    let tenant = keys.optional::<String>("access.app.tenant")?;
+    let tenant = tenant.map(|slug| slug.parse::<TenantId>());
+    let tenant = tenant.transpose().map_err(|error| ConfigError::key("access.app.tenant", error))?;
     let key = match (secret, set) {
         (None, None) if issuer.is_none() => return Ok(None),
         (Some(_), Some(_)) | (None, None) => {
@@ -112,7 +118,7 @@ fn app_tokens(keys: &mut Reader) -> Result<Option<AppTokens>, ConfigError> {
         (None, Some(set)) => TokenKey::Set(set),
     };
     let issuer = issuer.ok_or_else(|| ConfigError::key("access.app.issuer", "is missing"))?;
-    Ok(Some(AppTokens { issuer, audience, key }))
+    Ok(Some(AppTokens { issuer, audience, key, tenant }))
 }
 
 fn oidc(keys: &mut Reader) -> Result<Option<Oidc>, ConfigError> {

@@ -5,6 +5,7 @@
 
 mod access;
 mod detection;
+mod own_activity;
 mod publication;
 mod reader;
 mod storage;
@@ -24,6 +25,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::auth::{Role, Tenure, person};
 pub use access::{Access, AppTokens, Oidc, TokenKey};
 pub use detection::Detection;
+pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
 pub use storage::Storage;
@@ -86,6 +88,8 @@ pub struct Config {
     pub access: Access,
     /// Which rules look at the events.
     pub detection: Detection,
+    /// What people see of themselves.
+    pub own_activity: OwnActivity,
 }
 
 /// Section `archive`.
@@ -154,6 +158,8 @@ pub struct Database {
     pub data_dir: PathBuf,
     /// Connections of the pool.
     pub max_connections: u32,
+    /// Memory that the private one shares for pages, in MB.
+    pub shared_buffers_mb: u32,
 }
 
 /// Section `log`.
@@ -349,10 +355,14 @@ impl Config {
             url: keys.optional::<String>("database.url")?.or(database_url).map(checked_url).transpose()?,
             data_dir: keys.or("database.data_dir", PathBuf::from(".edgetrail/pg"))?,
             max_connections: keys.or("database.max_connections", 10)?,
+            shared_buffers_mb: keys.or("database.shared_buffers_mb", 128)?,
         };
         // The sequencer, both lanes of the writer, the accountant and a reader each hold one connection at the same time.
         if !(5..=1000).contains(&database.max_connections) {
             return Err(ConfigError::key("database.max_connections", "must be 5 to 1000"));
+        }
+        if !(16..=1_000_000).contains(&database.shared_buffers_mb) {
+            return Err(ConfigError::key("database.shared_buffers_mb", "must be 16 to 1000000"));
         }
         let interval: u64 = keys.or("log.interval_ms", 250)?;
         if !(1..=60_000).contains(&interval) {
@@ -411,6 +421,7 @@ impl Config {
         };
         let access = Access::read(&mut keys)?;
         let detection = Detection::read(&mut keys)?;
+        let own_activity = OwnActivity::read(&mut keys)?;
         keys.finish()?;
         Ok(Self {
             http,
@@ -430,6 +441,7 @@ impl Config {
             integrity,
             access,
             detection,
+            own_activity,
         })
     }
 }

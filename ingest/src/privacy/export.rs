@@ -3,22 +3,27 @@
 //!
 //! Where somebody else acted on the person, that somebody's own fields (who, from where) are withheld. The bytes that are
 //! handed out hold their commitments instead, so the proof holds all the same.
+//!
+//! Who asks for their own data gets the same lines of fewer events: what [`crate::own_activity::tie`] calls theirs, found by their id
+//! alone. An admin looks at what a name finds; nobody looks when somebody downloads their own, and names can be chosen.
 
 use serde_json::{Value, json};
-use shared::event::{Actor, Entity, EntityType, RetentionClass, Severity, TenantId, Trust};
-use shared::leaf::StoredOpening;
+use shared::event::{Event, RetentionClass, Severity, TenantId};
+use shared::leaf::{StoredOpening, Tag};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::erase::theirs;
 use super::find::{Extent, Found, Page, Pages, open};
-use super::person::{Who, judge, of_the_other};
+use super::person::{Relation, Who, judge, of_the_other};
 use super::{Privacy, PrivacyError};
 use crate::auth::Admin;
 use crate::ledger::key;
 use crate::ledger::prover::Prover;
 use crate::own::OwnEvent;
+use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
 use crate::store::events::StoredEvent;
+use crate::store::own_activity::{self, Theirs};
 use crate::store::subjects::PlacedEvent;
 use crate::store::{self, absences, log, saved};
 use crate::view::{field, time, view};
@@ -47,6 +52,18 @@ impl Format {
 
 /// A piece of an export; an error cuts it off, so that half of one is never taken for the whole.
 pub type Piece = Result<String, std::io::Error>;
+
+/// Events of one page of somebody's own data.
+const OWN_PAGE: i64 = 500;
+
+/// An event on its way to the person.
+struct Handed {
+    placed: PlacedEvent,
+    opening: StoredOpening,
+    event: Event,
+    withheld: Vec<Tag>,
+    relation: Relation,
+}
 
 /// What an export goes through.
 struct Writer {
@@ -79,7 +96,7 @@ impl Privacy {
         if found.complete && found.losses.is_empty() {
             return Err(PrivacyError::Unknown);
         }
-        self.tell_export(admin, subject, format).await?;
+        self.tell_export(&tenant, admin.key, subject, json!({"format": format.word()})).await?;
         let head = json!({
             "tenant": tenant,
             "subject": subject,
@@ -91,7 +108,7 @@ impl Privacy {
         let (out, pieces) = mpsc::channel(AHEAD);
         let privacy = std::sync::Arc::clone(&self);
         tokio::spawn(async move {
-            let writer = Writer { format, out: out.clone(), events: 0, proven: 0, first: None, last: None };
+            let writer = Writer::new(format, out.clone());
             if let Err(error) = privacy.write(&tenant, &who, head, writer).await {
                 tracing::warn!(%error, "an export was cut off");
                 // Whoever reads may be gone.
@@ -101,21 +118,95 @@ impl Privacy {
         Ok(pieces)
     }
 
-    async fn tell_export(&self, admin: Admin<'_>, subject: &str, format: Format) -> Result<(), PrivacyError> {
+    /// Begins an export of what a person may see of themselves, for themselves: their acts and what may be told of what others did
+    /// to their account, as far as it is in the database. That it was made is an event, recorded before the first piece.
+    ///
+    /// # Errors
+    /// [`PrivacyError`]; of somebody of whom there is nothing, nothing is recorded.
+    pub async fn export_own(
+        self: std::sync::Arc<Self>,
+        tenant: &TenantId,
+        subject: &str,
+        format: Format,
+    ) -> Result<mpsc::Receiver<Piece>, PrivacyError> {
+        let newest = (self.clock.now().to_utc() + chrono::TimeDelta::days(2), Uuid::nil());
+        let first = own_activity::page(&self.store, &visible_to(tenant, subject, newest), 1).await?;
+        if first.is_empty() {
+            return Err(PrivacyError::Unknown);
+        }
+        let details = json!({"format": format.word(), "by": "themselves"});
+        self.tell_export(tenant, subject, subject, details).await?;
+        let head = json!({
+            "tenant": tenant,
+            "subject": subject,
+            "made_at": time(self.clock.now().to_utc()),
+            "of": "your own acts, and what others did to your account; older events may be in an archive that an administrator reads",
+            "logs": self.logs(tenant).await?,
+        });
+        let (out, pieces) = mpsc::channel(AHEAD);
+        let (tenant, subject) = (tenant.clone(), subject.to_owned());
+        tokio::spawn(async move {
+            let writer = Writer::new(format, out.clone());
+            if let Err(error) = self.write_own(&tenant, &subject, &head, newest, writer).await {
+                tracing::warn!(%error, "an export was cut off");
+                let _ = out.send(Err(std::io::Error::other("the export was cut off"))).await;
+            }
+        });
+        Ok(pieces)
+    }
+
+    async fn write_own(
+        &self,
+        tenant: &TenantId,
+        subject: &str,
+        head: &Value,
+        mut before: (chrono::DateTime<chrono::Utc>, Uuid),
+        mut writer: Writer,
+    ) -> Result<(), PrivacyError> {
+        if !writer.open(head).await {
+            return Ok(());
+        }
+        let mut sums = Found::default();
+        let mut prover = Prover::new(self.store.clone());
+        loop {
+            let page =
+                own_activity::page(&self.store, &visible_to(tenant, subject, before), OWN_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            before = (last.filed_at, last.id);
+            let mut handed = Vec::with_capacity(page.len());
+            for placed in page {
+                let (opening, event) = open(&placed.opening)?;
+                let Some(tie) = tie(&event, subject) else { continue };
+                let relation = match tie {
+                    Tie::Actor => Relation::Actor,
+                    Tie::Account => Relation::Subject,
+                };
+                *sums.relations.entry(relation.word()).or_default() += 1;
+                let withheld = tie.withheld(&event, subject);
+                handed.push(Handed { placed, opening, event, withheld, relation });
+            }
+            if !self.hand_out(tenant, handed, &mut prover, &mut writer).await? {
+                return Ok(());
+            }
+        }
+        writer.close(&sums).await;
+        Ok(())
+    }
+
+    async fn tell_export(
+        &self,
+        tenant: &TenantId,
+        by: &str,
+        subject: &str,
+        details: Value,
+    ) -> Result<(), PrivacyError> {
         let now = self.clock.now();
-        let event = OwnEvent::new(admin.tenant, "SUBJECT_EXPORTED", "ingest/privacy", now, "user", subject);
+        let event = OwnEvent::new(tenant, "SUBJECT_EXPORTED", "ingest/privacy", now, "user", subject);
         let event = OwnEvent {
             severity: Severity::Critical,
             class: RetentionClass::Critical,
-            trust: Trust::Verified,
-            actor: Some(Actor { id: admin.key.to_owned(), ..Actor::default() }),
-            entity: Some(Entity {
-                kind: EntityType::try_from("user".to_owned()).expect("a type's shape"),
-                id: Some(subject.to_owned()),
-                name: None,
-            }),
-            details: Some(json!({"format": format.word()})),
-            ..event
+            details: Some(details),
+            ..event.by(by)
         };
         self.recorder.record(vec![event]).await?;
         Ok(())
@@ -168,42 +259,72 @@ impl Privacy {
                 let (opening, event) = open(&placed.opening)?;
                 if let Some(finding) = judge(&event, who) {
                     sums.add(&placed, part.as_ref(), &finding);
-                    theirs.push((placed, opening, event, finding));
+                    let (withheld, relation) = (of_the_other(&finding), finding.relation);
+                    theirs.push(Handed { placed, opening, event, withheld, relation });
                 }
             }
             // Only the counts are wanted, not a list that grows.
             sums.losses.clear();
             sums.spreads.clear();
-            let mut transaction = self.store.begin().await?;
-            let batches = theirs.iter().map(|(placed, ..)| placed.batch_id).collect();
-            let starts = absences::starts_of(&mut transaction, tenant.as_str(), batches).await?;
-            store::commit(transaction).await?;
-            for (placed, opening, event, finding) in theirs {
-                let withheld: Vec<_> = of_the_other(&finding)
-                    .into_iter()
-                    .filter(|tag| opening.fields().iter().any(|field| field.tag == *tag))
-                    .collect();
-                let shown = match opening.erase(&withheld) {
-                    Some(remnant) => StoredOpening::Remnant(remnant),
-                    None => opening.clone(),
-                };
-                let mut line = view(&stored(&placed, &shown))?;
-                line["erased"] = opening.erased().into_iter().map(field).collect();
-                line["withheld"] = withheld.into_iter().map(field).collect();
-                line["as"] = Value::from(finding.relation.word());
-                let leaf = starts
-                    .get(&placed.batch_id)
-                    .map(|(log, first)| (*log, first + u64::try_from(placed.position).unwrap_or(0)));
-                let evidence = prover.evidence(event.class, placed.received_at, &shown, leaf).await?;
-                writer.proven += u64::from(evidence.is_proven());
-                evidence.attach(&mut line);
-                if !writer.event(&line, event.occurred_at.to_utc()).await {
-                    return Ok(());
-                }
+            if !self.hand_out(tenant, theirs, &mut prover, &mut writer).await? {
+                return Ok(());
             }
         }
         writer.close(&sums).await;
         Ok(())
+    }
+
+    /// Writes events with their proofs, without what is withheld. False if nobody reads any more.
+    async fn hand_out(
+        &self,
+        tenant: &TenantId,
+        events: Vec<Handed>,
+        prover: &mut Prover,
+        writer: &mut Writer,
+    ) -> Result<bool, PrivacyError> {
+        let mut transaction = self.store.begin().await?;
+        let batches = events.iter().map(|handed| handed.placed.batch_id).collect();
+        let starts = absences::starts_of(&mut transaction, tenant.as_str(), batches).await?;
+        store::commit(transaction).await?;
+        for Handed { placed, opening, event, mut withheld, relation } in events {
+            withheld.retain(|tag| opening.fields().iter().any(|field| field.tag == *tag));
+            let shown = match opening.erase(&withheld) {
+                Some(remnant) => StoredOpening::Remnant(remnant),
+                None => opening.clone(),
+            };
+            let mut line = view(&stored(&placed, &shown))?;
+            line["erased"] = opening.erased().into_iter().map(field).collect();
+            line["withheld"] = withheld.into_iter().map(field).collect();
+            line["as"] = Value::from(relation.word());
+            let leaf = starts
+                .get(&placed.batch_id)
+                .map(|(log, first)| (*log, first + u64::try_from(placed.position).unwrap_or(0)));
+            let evidence = prover.evidence(event.class, placed.received_at, &shown, leaf).await?;
+            writer.proven += u64::from(evidence.is_proven());
+            evidence.attach(&mut line);
+            if !writer.event(&line, event.occurred_at.to_utc()).await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What a person may see of themselves, from a place on.
+fn visible_to<'a>(
+    tenant: &'a TenantId,
+    subject: &'a str,
+    before: (chrono::DateTime<chrono::Utc>, Uuid),
+) -> Theirs<'a> {
+    Theirs {
+        tenant: tenant.as_str(),
+        subject,
+        accounts: &ACCOUNTS,
+        told: &TOLD,
+        among: None,
+        without: &[],
+        from: chrono::DateTime::UNIX_EPOCH,
+        before,
     }
 }
 
@@ -219,6 +340,10 @@ fn stored(placed: &PlacedEvent, shown: &StoredOpening) -> StoredEvent {
 }
 
 impl Writer {
+    fn new(format: Format, out: mpsc::Sender<Piece>) -> Self {
+        Self { format, out, events: 0, proven: 0, first: None, last: None }
+    }
+
     /// False if nobody reads any more.
     async fn put(&self, text: String) -> bool {
         self.out.send(Ok(text)).await.is_ok()

@@ -25,6 +25,7 @@ pub mod links;
 pub mod log;
 pub mod log_keys;
 pub mod openings;
+pub mod own_activity;
 pub mod own_events;
 pub mod partitions;
 pub mod policies;
@@ -39,6 +40,7 @@ pub mod signing_keys;
 pub mod streams;
 pub mod subjects;
 pub mod swap;
+pub mod tallies;
 pub mod writes;
 
 use std::time::Duration;

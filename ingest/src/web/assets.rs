@@ -31,6 +31,12 @@ static STYLE: LazyLock<Asset> =
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("app", "js", "text/javascript; charset=utf-8", include_str!("assets/app.js"))
 });
+static MY_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("me", "css", "text/css; charset=utf-8", include_str!("assets/me.css")));
+static MY_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("me", "js", "text/javascript; charset=utf-8", include_str!("assets/me.js")));
+/// The element that applications put into their own pages, under a name that stays.
+const COMPONENT: &str = include_str!("assets/edgetrail-activity.js");
 static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("assets/icon.svg")));
 
@@ -44,13 +50,23 @@ pub(super) fn script() -> String {
     SCRIPT.url()
 }
 
+/// Where the style sheet of one's own pages is.
+pub(super) fn my_style() -> String {
+    MY_STYLE.url()
+}
+
+/// Where the script of one's own pages is.
+pub(super) fn my_script() -> String {
+    MY_SCRIPT.url()
+}
+
 /// Where the icon is.
 pub(super) fn icon() -> String {
     ICON.url()
 }
 
 pub(super) async fn serve(Path(name): Path<String>) -> Response {
-    match [&*STYLE, &*SCRIPT, &*ICON].into_iter().find(|asset| asset.name == name) {
+    match [&*STYLE, &*SCRIPT, &*MY_STYLE, &*MY_SCRIPT, &*ICON].into_iter().find(|asset| asset.name == name) {
         Some(asset) => {
             let headers = [
                 (header::CONTENT_TYPE, asset.content_type),
@@ -61,4 +77,15 @@ pub(super) async fn serve(Path(name): Path<String>) -> Response {
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// The element for pages of other sites: any may load it, it holds nothing of anybody.
+pub(super) async fn component() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (header::CACHE_CONTROL, "public, max-age=3600"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+    ];
+    (headers, COMPONENT).into_response()
 }

@@ -11,6 +11,7 @@ mod assets;
 mod chart;
 mod compliance;
 mod dashboard;
+mod docs;
 mod entities;
 mod erasures;
 mod event;
@@ -20,6 +21,7 @@ mod frame;
 mod holds;
 mod index;
 mod live;
+mod me;
 mod overview;
 mod policies;
 mod ranking;
@@ -39,6 +41,7 @@ use crate::api::Routes;
 use crate::auth::{Capability, ReadKind};
 
 pub(crate) use reader::turned_away;
+pub(crate) use sentence::{deed, deed_on};
 pub(crate) use sign_in::SignInForm;
 
 /// The pages among the routes: what each needs is what the endpoint behind it needs.
@@ -89,5 +92,13 @@ pub(crate) fn pages(routes: Routes) -> Routes {
         .act("/erasures", Erasure, post(erasures::request))
         .act("/erasures/{id}/approve", Erasure, post(erasures::approve))
         .act("/erasures/{id}/cancel", Erasure, post(erasures::cancel))
+        .open("GET", "/docs", get(docs::show))
+        .open("GET", "/me", get(me::show))
+        .open("POST", "/me/sign-in", post(me::sign_in))
+        .open("POST", "/me/sign-out", post(me::sign_out))
+        .open("GET", "/me/activity/{id}", get(me::confirm))
+        .open("POST", "/me/activity/{id}/disown", post(me::disown))
+        .open("POST", "/me/export", post(me::download))
+        .open("GET", "/assets/edgetrail-activity.js", get(assets::component))
         .open("GET", "/assets/{name}", get(assets::serve))
 }

@@ -7,15 +7,15 @@ use shared::event::Outcome;
 
 /// What was done, and to what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Deed {
+pub(crate) struct Deed {
     /// The verb with what it needs: `created agent`, `failed to sign in`.
-    pub(super) words: String,
+    pub(crate) words: String,
     /// What leads to the entity: nothing if the words end in its type.
-    pub(super) to_entity: String,
+    pub(crate) to_entity: String,
 }
 
 /// The words for an action on an entity of a type.
-pub(super) fn deed(action: &str, outcome: Outcome, entity_type: Option<&str>) -> Deed {
+pub(crate) fn deed(action: &str, outcome: Outcome, entity_type: Option<&str>) -> Deed {
     let kind = entity_type.map(|kind| kind.replace(['_', '-'], " "));
     let (past, infinitive, object) = parts(action);
     let (object, to_entity) = match kind {
@@ -26,13 +26,23 @@ pub(super) fn deed(action: &str, outcome: Outcome, entity_type: Option<&str>) ->
         },
         None => (object, String::new()),
     };
-    let said = match outcome {
+    let said = by_outcome(past, &infinitive, outcome);
+    let words = if object.is_empty() { said } else { format!("{said} {object}") };
+    Deed { words, to_entity }
+}
+
+/// The words for an action on an object that somebody else names.
+pub(crate) fn deed_on(action: &str, outcome: Outcome, object: &str) -> String {
+    let (past, infinitive, _) = parts(action);
+    format!("{} {object}", by_outcome(past, &infinitive, outcome))
+}
+
+fn by_outcome(past: String, infinitive: &str, outcome: Outcome) -> String {
+    match outcome {
         Outcome::Success => past,
         Outcome::Failure => format!("failed to {infinitive}"),
         Outcome::Unknown => format!("may have {}", participle(&past)),
-    };
-    let words = if object.is_empty() { said } else { format!("{said} {object}") };
-    Deed { words, to_entity }
+    }
 }
 
 /// Past, infinitive and object of an action.

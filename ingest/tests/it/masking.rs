@@ -93,3 +93,39 @@ async fn a_reason_in_the_header_unmasks_one_answer() {
     assert_eq!(told[0]["entity"]["id"], "/v1/events");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_masked_reader_does_not_find_out_by_searching_what_is_masked() {
+    let (server, _) = filled().await;
+    let investigator = new_key(&server.store, "demo", Role::Investigator).await;
+    for search in [
+        "user0",
+        "NOT+user0",
+        "(action:X+OR+%22example.com%22)",
+        "name:Agent*",
+        "session:session-1",
+        "ip:203.0.113.7",
+        "ip:203.0.113.0/25",
+        "actor:user0@*",
+        "-user:*x*",
+    ] {
+        for path in
+            ["events", "events/facets", "events/histogram", "events/live", "entities/agent/4/timeline"]
+        {
+            let path = format!("/v1/{path}?q={search}");
+            let problem = server.get_with(&path, &investigator).await.problem(403);
+            assert_eq!(problem["type"], "/problems/unmask-to-search", "{path}");
+        }
+        assert_eq!(server.get(&format!("/v1/events?q={search}")).await.status, 200, "{search}");
+    }
+    for search in
+        ["actor:user0@example.com", "ip:203.0.113.0/24", "actor:user-0", "has:actor", "entity:agent/4"]
+    {
+        let found = server.get_with(&format!("/v1/events?q={search}"), &investigator).await;
+        assert_eq!(found.json()["events"].as_array().map(Vec::len), Some(1), "{search}: {}", found.text());
+    }
+    let bearer = format!("Bearer {investigator}");
+    let headers = [("authorization", bearer.as_str()), ("x-unmask-reason", "ticket 1234: a break-in")];
+    assert_eq!(server.call_with("GET", "/v1/events?q=user0", &headers).await.status, 200);
+    server.stop().await;
+}

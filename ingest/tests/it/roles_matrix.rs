@@ -12,6 +12,8 @@ use crate::support::{Server, call, new_key, sample};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum May {
     Anybody,
+    /// Whom a token of the application proves; a reader's key opens nothing there.
+    Themselves,
     Readers,
     /// Investigators and above.
     Investigators,
@@ -26,6 +28,7 @@ impl May {
     fn allows(self, role: Role) -> bool {
         match self {
             Self::Anybody | Self::Readers => true,
+            Self::Themselves => false,
             Self::Investigators => role != Role::Viewer,
             Self::Investigating => matches!(role, Role::Investigator | Role::Admin),
             Self::Overseers => matches!(role, Role::Auditor | Role::Admin),
@@ -157,10 +160,26 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("POST", "/retention/periods/{version}/approve", May::Admins),
     ("POST", "/retention/periods/{version}/refuse", May::Admins),
     ("GET", "/assets/{name}", May::Anybody),
+    ("GET", "/assets/edgetrail-activity.js", May::Anybody),
+    ("GET", "/v1/me/activity", May::Themselves),
+    ("POST", "/v1/me/activity/{id}/disown", May::Themselves),
+    ("POST", "/v1/me/export", May::Themselves),
+    ("OPTIONS", "/v1/me/activity", May::Anybody),
+    ("OPTIONS", "/v1/me/activity/{id}/disown", May::Anybody),
+    ("OPTIONS", "/v1/me/export", May::Anybody),
+    // Who has no session of their own is shown where to get one; a test of its own tries who has.
+    ("GET", "/me", May::Anybody),
+    ("POST", "/me/sign-in", May::Anybody),
+    ("POST", "/me/sign-out", May::Anybody),
+    ("GET", "/me/activity/{id}", May::Anybody),
+    ("POST", "/me/activity/{id}/disown", May::Anybody),
+    ("POST", "/me/export", May::Anybody),
     ("GET", "/v1/logs", May::Readers),
     ("GET", "/log/{log_id}/checkpoint", May::Anybody),
     // Tiles ask by themselves, unless the log is public.
     ("GET", "/log/{log_id}/tile/{*path}", May::Readers),
+    ("GET", "/docs", May::Anybody),
+    ("GET", "/openapi.json", May::Anybody),
     ("GET", "/healthz", May::Anybody),
     ("GET", "/readyz", May::Anybody),
     ("GET", "/metrics", May::Anybody),
@@ -220,6 +239,10 @@ async fn every_role_gets_through_where_it_may_and_nowhere_else() {
             let bearer = format!("Bearer {key}");
             let answer = call(&server.address, method, &path, &[("authorization", &bearer)], b"{}").await;
             let who = format!("{role} of {tenant}: {method} {path}: {} {}", answer.status, answer.text());
+            if *may == May::Themselves {
+                assert_eq!(answer.status, 401, "{who}");
+                continue;
+            }
             assert_eq!(answer.status == 403, !may.allows(*role), "{who}");
             assert!(![401, 405].contains(&answer.status) && answer.status < 500, "{who}");
         }

@@ -13,6 +13,7 @@ mod floods;
 mod intent_kills;
 mod intents;
 mod kills;
+mod me;
 mod old_sides;
 mod open_mode;
 mod policy_pickup;
