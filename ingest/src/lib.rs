@@ -29,6 +29,7 @@ pub mod serve;
 pub mod storage;
 pub mod store;
 pub mod table;
+pub mod tally;
 pub mod telemetry;
 pub mod tls;
 pub mod view;

@@ -35,6 +35,7 @@ use crate::receive::Receiver;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
+use crate::tally;
 use crate::telemetry;
 
 /// Months are made three ahead, so a day more or less does not matter.
@@ -98,7 +99,8 @@ impl Database {
             }
             None => {
                 let data_dir = config.database.data_dir.clone();
-                let start = move || Embedded::start(&data_dir, neighbour);
+                let shared_buffers_mb = config.database.shared_buffers_mb;
+                let start = move || Embedded::start(&data_dir, shared_buffers_mb, neighbour);
                 let embedded =
                     tokio::task::spawn_blocking(start).await.expect("starting PostgreSQL does not panic")?;
                 (embedded.connect_options(), Some(embedded))
@@ -359,6 +361,11 @@ impl Backend {
             let retention = self.state.retention.clone();
             tokio::spawn(retention::run(retention, self.retention.interval, retention_stopped))
         });
+        let tallies = tokio::spawn(tally::follow::run(
+            self.state.store.clone(),
+            self.state.clock.clone(),
+            self.state.stopping.clone(),
+        ));
         let (stop_access, access_stopped) = watch::channel(false);
         let access = tokio::spawn(reads::run(
             self.state.store.clone(),
@@ -407,6 +414,7 @@ impl Backend {
         months.abort();
         let _ = stop_detection.send(true);
         let _ = detection.await;
+        let _ = tallies.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;

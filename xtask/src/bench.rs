@@ -7,7 +7,12 @@ use crate::command::{self, Failure, cargo, root, step, target};
 use crate::{edge, npm};
 
 /// Runs the benchmarks; the arguments go to the program `bench`.
-pub(crate) fn run(quick: bool, json: Option<&Path>, only: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn run(
+    quick: bool,
+    json: Option<&Path>,
+    only: Option<&str>,
+    rows: Option<u64>,
+) -> Result<(), Failure> {
     npm::install()?;
     edge::build(edge::Build::Deployed)?;
     step("building the backend and the benchmarks with optimisation");
@@ -25,6 +30,9 @@ pub(crate) fn run(quick: bool, json: Option<&Path>, only: Option<&str>) -> Resul
     }
     if let Some(side) = only {
         bench.arg("--only").arg(side);
+    }
+    if let Some(rows) = rows {
+        bench.arg("--rows").arg(rows.to_string());
     }
     command::run(&mut bench)
 }

@@ -6,6 +6,7 @@ mod dev;
 mod edge;
 mod independent;
 mod npm;
+mod openapi;
 mod test;
 mod verifier;
 
@@ -41,9 +42,12 @@ enum Task {
         /// Write the figures as one flat JSON object.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Only `edge`, `ingest`, `retention` or `verify`.
+        /// Only `edge`, `export`, `ingest`, `retention`, `search` or `verify`.
         #[arg(long, value_name = "SIDE")]
         only: Option<String>,
+        /// Events that are searched: 10,000,000 unless said, 300,000 with --quick.
+        #[arg(long, value_name = "COUNT")]
+        rows: Option<u64>,
     },
     /// Build the worker into target/edge.
     BuildEdge {
@@ -51,6 +55,9 @@ enum Task {
         #[arg(long)]
         faults: bool,
     },
+    /// Write the API's document, as the code says it, to docs/openapi.json.
+    #[command(name = "openapi")]
+    OpenApi,
     /// Build the page that verifies bundles, one HTML file, into target/verifier.
     BuildVerifier,
 }
@@ -59,9 +66,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Dev { once } => dev::run(once),
         Task::Test => test::run(),
-        Task::Bench { quick, json, only } => bench::run(quick, json.as_deref(), only.as_deref()),
+        Task::Bench { quick, json, only, rows } => bench::run(quick, json.as_deref(), only.as_deref(), rows),
         Task::BuildEdge { faults: false } => edge::build(edge::Build::Deployed),
         Task::BuildEdge { faults: true } => edge::build(edge::Build::Faults),
+        Task::OpenApi => openapi::write(),
         Task::BuildVerifier => verifier::build(),
     };
     match result {

@@ -1,7 +1,7 @@
 //! `/v1/alerts…` and `/v1/detection…`: what rules of detection found, the rules, and what a rule would have found.
 
 use axum::Json;
-use axum::extract::{Path, Query, Request};
+use axum::extract::{Query, Request};
 use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,10 +10,10 @@ use shared::problem::Problem;
 use shared::search::Span;
 use uuid::Uuid;
 
-use super::policy::posted;
+use super::path::Path;
 use super::reader::Reader;
-use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::writes::{Parameters, once};
+use super::{Answer, Shared, body};
 use crate::auth::Notice;
 use crate::detect::rule::{self, Fires, Rule, RuleError};
 use crate::detect::trial;
@@ -46,6 +46,7 @@ struct Tried {
 
 pub(super) async fn list(state: Shared, reader: Reader, asked: Parameters) -> Result<Json<Value>, Answer> {
     let Query(parameters) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
+    once(&parameters)?;
     let mut wanted = None;
     for (name, value) in &parameters {
         match (name.as_str(), value.as_str()) {
@@ -73,13 +74,9 @@ pub(super) async fn close(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
-    let unreadable = || Problem::new(400, "unreadable-request", "The request is not what it should be");
-    let closing: Closing = if text.trim().is_empty() {
-        Closing::default()
-    } else {
-        serde_json::from_str(&text).map_err(|error| Answer(unreadable().detail(error)))?
-    };
+    let text = body::text(&state, request).await?;
+    let closing: Closing =
+        if text.trim().is_empty() { Closing::default() } else { body::read(&text, body::unreadable())? };
     let note = closing.note.map(|note| shared::redact::text(note.trim(), MAX_NOTE));
     let alert = find(&state, &reader, &id).await?;
     let now = state.clock.now();
@@ -108,9 +105,7 @@ pub(super) async fn rules(state: Shared, _reader: Reader) -> Json<Value> {
 
 /// What a rule would have said: nothing is raised.
 pub(super) async fn try_rule(state: Shared, reader: Reader, request: Request) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
-    let unreadable = || Problem::new(400, "unreadable-request", "The request is not what it should be");
-    let tried: Tried = serde_json::from_str(&text).map_err(|error| Answer(unreadable().detail(error)))?;
+    let tried: Tried = body::object(&state, request).await?;
     let read = rule::read(&tried.rule)?;
     let [rule] = read.as_slice() else {
         return Err(Answer::parameter(

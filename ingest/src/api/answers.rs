@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{self, Path, Query, Request};
+use axum::extract::{self, Query, Request};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
 
+use super::path::Path;
 use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
-    Answer, Shared, State, actors, coverage, entities, erasures, events, facets, histogram, holds, inbox,
-    integrity, live, proof, retention, streams, subjects,
+    Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events, exports,
+    facets, histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, streams,
+    subjects, unmask,
 };
 
 /// Parameters of a query, by name.
@@ -93,6 +95,127 @@ impl Answers<'_> {
     /// How long events are kept, and what went.
     pub(crate) async fn retention(&self) -> Result<Value, Answer> {
         told(retention::read(self.shared(), self.reader.clone()).await)
+    }
+
+    /// What retention would let go now, by the periods in force or by others.
+    pub(crate) async fn retention_preview(&self, periods: Asked<'_>) -> Result<Value, Answer> {
+        told(retention::preview(self.shared(), self.reader.clone(), parameters(periods)).await)
+    }
+
+    /// Proposes periods.
+    pub(crate) async fn propose_periods(&self, wanted: &Value) -> Result<Value, Answer> {
+        told(retention::propose(self.shared(), self.reader.clone().admin()?, posted(wanted)).await)
+    }
+
+    /// Agrees with periods that another admin proposed.
+    pub(crate) async fn approve_periods(&self, version: &str) -> Result<Value, Answer> {
+        let admin = self.reader.clone().admin()?;
+        told(retention::approve(self.shared(), admin, Path(version.to_owned())).await)
+    }
+
+    /// Turns proposed periods down.
+    pub(crate) async fn refuse_periods(&self, version: &str) -> Result<Value, Answer> {
+        let admin = self.reader.clone().admin()?;
+        told(retention::refuse(self.shared(), admin, Path(version.to_owned())).await)
+    }
+
+    /// Which controls of a framework there is evidence for.
+    pub(crate) async fn compliance(&self, framework: &str, asked: Asked<'_>) -> Result<Value, Answer> {
+        told(compliance::report(self.shared(), self.reader.clone(), framework, parameters(asked)).await)
+    }
+
+    /// What rules of detection found.
+    pub(crate) async fn alerts(&self, asked: Asked<'_>) -> Result<Value, Answer> {
+        told(alerts::list(self.shared(), self.reader.clone(), parameters(asked)).await)
+    }
+
+    /// Closes what a rule found.
+    pub(crate) async fn close_alert(&self, id: &str, wanted: &Value) -> Result<Value, Answer> {
+        let (reader, id) = (self.reader.clone(), Path(id.to_owned()));
+        told(alerts::close(self.shared(), reader, id, posted(wanted)).await)
+    }
+
+    /// Saved searches.
+    pub(crate) async fn saved_searches(&self) -> Result<Value, Answer> {
+        told(saved::list(self.shared(), self.reader.clone()).await)
+    }
+
+    /// Saves a search.
+    pub(crate) async fn save_search(&self, wanted: &Value) -> Result<Value, Answer> {
+        told(saved::save(self.shared(), self.reader.clone(), posted(wanted)).await)
+    }
+
+    /// Saves a search in the place of another.
+    pub(crate) async fn replace_search(&self, id: &str, wanted: &Value) -> Result<Value, Answer> {
+        let (reader, id) = (self.reader.clone(), Path(id.to_owned()));
+        told(saved::replace(self.shared(), reader, id, posted(wanted)).await)
+    }
+
+    /// Removes a saved search.
+    pub(crate) async fn remove_search(&self, id: &str) -> Result<Value, Answer> {
+        told(saved::remove(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
+    }
+
+    /// The newest exports.
+    pub(crate) async fn exports(&self) -> Result<Value, Answer> {
+        told(exports::list(self.shared(), self.reader.clone()).await)
+    }
+
+    /// Asks for a file that is made in the background.
+    pub(crate) async fn ask_export(&self, wanted: &Value) -> Result<Response, Answer> {
+        exports::ask(self.shared(), self.reader.clone(), posted(wanted)).await
+    }
+
+    /// Shows the session personal data for some minutes.
+    pub(crate) async fn unmask(&self, wanted: &Value) -> Result<Value, Answer> {
+        told(unmask::session(self.shared(), self.reader.clone(), posted(wanted)).await)
+    }
+
+    /// Versions of the tenant's rule packs.
+    pub(crate) async fn policies(&self) -> Result<Value, Answer> {
+        told(policy::list(self.shared(), self.reader.clone()).await)
+    }
+
+    /// One version with what it changes.
+    pub(crate) async fn policy(&self, version: &str) -> Result<Value, Answer> {
+        told(policy::read(self.shared(), self.reader.clone(), Path(version.to_owned())).await)
+    }
+
+    /// Agrees with rule packs that another admin proposed.
+    pub(crate) async fn approve_policy(&self, version: &str) -> Result<Value, Answer> {
+        let admin = self.reader.clone().admin()?;
+        told(policy::approve(self.shared(), admin, Path(version.to_owned())).await)
+    }
+
+    /// Turns proposed rule packs down.
+    pub(crate) async fn refuse_policy(&self, version: &str) -> Result<Value, Answer> {
+        let admin = self.reader.clone().admin()?;
+        told(policy::refuse(self.shared(), admin, Path(version.to_owned())).await)
+    }
+
+    /// Grants and keys.
+    pub(crate) async fn access(&self) -> Result<Value, Answer> {
+        told(access::list(self.shared(), self.reader.clone()).await)
+    }
+
+    /// Grants a person a role.
+    pub(crate) async fn grant(&self, wanted: &Value) -> Result<Value, Answer> {
+        told(access::grant(self.shared(), self.reader.clone(), posted(wanted)).await)
+    }
+
+    /// Revokes a grant.
+    pub(crate) async fn revoke_grant(&self, id: &str) -> Result<Value, Answer> {
+        told(access::revoke(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
+    }
+
+    /// Sessions that go on.
+    pub(crate) async fn sessions(&self) -> Result<Value, Answer> {
+        told(session::list(self.shared(), self.reader.clone()).await)
+    }
+
+    /// Ends a session.
+    pub(crate) async fn end_session(&self, id: &str) -> Result<Value, Answer> {
+        told(session::revoke(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
     }
 
     /// Legal holds.

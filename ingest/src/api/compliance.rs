@@ -1,16 +1,17 @@
 //! `GET /v1/compliance/{framework}`: what of a framework's controls the log holds evidence for, and where it has holes.
 
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::events::parse_time;
+use super::path::Path;
 use super::reader::Reader;
-use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::writes::{Parameters, once};
+use super::{Answer, Shared, State};
 use crate::compliance::{Control, Framework};
 use crate::export::csv_text;
 use crate::store::compliance::{ActionCount, actions};
@@ -23,12 +24,51 @@ const HOLES: [&str; 4] = ["EDGE_GAP", "EVENTS_DROPPED", "UNMAPPED_MUTATION", "WR
 
 /// A control and what was counted for it.
 struct Counted<'a> {
-    control: &'a Control,
+    control: &'static Control,
     events: i64,
     failures: i64,
     first: Option<DateTime<Utc>>,
     last: Option<DateTime<Utc>>,
     found: Vec<&'a ActionCount>,
+}
+
+/// What a report is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    framework: Framework,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    as_csv: bool,
+}
+
+impl Wish {
+    fn read(state: &State, name: &str, parameters: Parameters) -> Result<Self, Answer> {
+        let framework = name.parse().map_err(|_| Answer::not_found("no framework of this name"))?;
+        let Query(parameters) = parameters.map_err(|error| Answer::parameter("query", error.body_text()))?;
+        once(&parameters)?;
+        let now = state.clock.now().to_utc();
+        let mut wish = Self { framework, from: now - DEFAULT_WINDOW, to: now, as_csv: false };
+        for (name, value) in &parameters {
+            let at = || parse_time(value).map_err(|why| Answer::parameter(name, why));
+            match (name.as_str(), value.as_str()) {
+                ("from", _) => wish.from = at()?,
+                ("to", _) => wish.to = at()?,
+                ("format", "json") => wish.as_csv = false,
+                ("format", "csv") => wish.as_csv = true,
+                ("format", _) => return Err(Answer::parameter("format", "is not json or csv")),
+                _ => return Err(Answer::parameter(name, "is unknown")),
+            }
+        }
+        if wish.from >= wish.to {
+            return Err(Answer::parameter("to", "is not after from"));
+        }
+        Ok(wish)
+    }
+
+    async fn found(self, state: &State, tenant: &str) -> Result<Vec<ActionCount>, Answer> {
+        let flag = &self.framework.controls().flag;
+        Ok(actions(&state.store, tenant, flag, self.from, self.to).await?)
+    }
 }
 
 pub(super) async fn read(
@@ -37,30 +77,31 @@ pub(super) async fn read(
     Path(name): Path<String>,
     parameters: Parameters,
 ) -> Result<Response, Answer> {
-    let framework: Framework = name.parse().map_err(|_| Answer::not_found("no framework of this name"))?;
-    let Query(parameters) = parameters.map_err(|error| Answer::parameter("query", error.body_text()))?;
-    let now = state.clock.now().to_utc();
-    let (mut from, mut to, mut as_csv) = (now - DEFAULT_WINDOW, now, false);
-    for (name, value) in &parameters {
-        match (name.as_str(), value.as_str()) {
-            ("from", value) => from = parse_time(value).map_err(|why| Answer::parameter("from", why))?,
-            ("to", value) => to = parse_time(value).map_err(|why| Answer::parameter("to", why))?,
-            ("format", "json") => as_csv = false,
-            ("format", "csv") => as_csv = true,
-            ("format", _) => return Err(Answer::parameter("format", "is not json or csv")),
-            _ => return Err(Answer::parameter(name, "is unknown")),
-        }
+    let wish = Wish::read(&state, &name, parameters)?;
+    if wish.as_csv {
+        let found = wish.found(&state, reader.tenant.as_str()).await?;
+        return csv(wish.framework, &all_counted(wish.framework, &found));
     }
-    if from >= to {
-        return Err(Answer::parameter("to", "is not after from"));
-    }
+    Ok(reported(&state, &reader, wish).await?.into_response())
+}
+
+/// The report as a document.
+pub(super) async fn report(
+    state: Shared,
+    reader: Reader,
+    name: &str,
+    parameters: Parameters,
+) -> Result<Json<Value>, Answer> {
+    let wish = Wish::read(&state, name, parameters)?;
+    reported(&state, &reader, wish).await
+}
+
+async fn reported(state: &State, reader: &Reader, wish: Wish) -> Result<Json<Value>, Answer> {
+    let Wish { framework, from, to, .. } = wish;
     let known = framework.controls();
     let tenant = reader.tenant.as_str();
-    let found = actions(&state.store, tenant, &known.flag, from, to).await?;
-    let counted: Vec<Counted<'_>> = known.controls.iter().map(|control| counted(control, &found)).collect();
-    if as_csv {
-        return csv(framework, &counted);
-    }
+    let found = wish.found(state, tenant).await?;
+    let counted = all_counted(framework, &found);
     let hosts = coverage::totals(&state.store, &reader.tenant, None).await?;
     let holes: serde_json::Map<String, Value> = HOLES
         .iter()
@@ -83,12 +124,15 @@ pub(super) async fn read(
             "requests_unmapped": hosts.iter().map(|host| host.unmapped).sum::<i64>(),
             "routes_unmapped": hosts.iter().map(|host| host.routes_unmapped).sum::<i64>(),
         },
-        "proof": proof(&state, tenant).await?,
-    }))
-    .into_response())
+        "proof": proof(state, tenant).await?,
+    })))
 }
 
-fn counted<'a>(control: &'a Control, all: &'a [ActionCount]) -> Counted<'a> {
+fn all_counted(framework: Framework, found: &[ActionCount]) -> Vec<Counted<'_>> {
+    framework.controls().controls.iter().map(|control| counted(control, found)).collect()
+}
+
+fn counted<'a>(control: &'static Control, all: &'a [ActionCount]) -> Counted<'a> {
     let found: Vec<&ActionCount> = all.iter().filter(|it| control.covers(&it.action)).collect();
     Counted {
         control,
@@ -116,7 +160,7 @@ fn shown(it: &Counted<'_>) -> Value {
 }
 
 /// How far the logs are signed and verified.
-async fn proof(state: &super::State, tenant: &str) -> Result<Value, Answer> {
+async fn proof(state: &State, tenant: &str) -> Result<Value, Answer> {
     let latest = integrity::latest(&state.store, tenant).await?;
     let mut logs = Vec::new();
     for log in log::list(&state.store, Some(tenant)).await? {

@@ -1,15 +1,17 @@
 //! `GET /v1/events` and `GET /v1/events/{id}`: a tenant's events, newest first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::Path;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, NaiveTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use shared::event::Timestamp;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
+use super::path::Path;
 use super::reader::Reader;
+use super::search::Looked;
 use super::writes::Parameters;
 use super::{Answer, Shared, State};
 use crate::store::events::StoredEvent;
@@ -20,6 +22,8 @@ const DEFAULT_LIMIT: u8 = 50;
 const MAX_LIMIT: u8 = 200;
 /// Bytes of openings on one page; a page always has one event at least.
 const MAX_PAGE_LEN: usize = 2 * 1024 * 1024;
+/// How long a search without a beginning looks for more before it answers with what it has.
+const WIDEN_WITHIN: Duration = Duration::from_secs(1);
 /// What was recorded about one event later.
 const MAX_ANNOTATIONS: i64 = 100;
 /// An event is filed within a day of its own time; ids are minted at that time.
@@ -66,9 +70,48 @@ impl Paging {
         scope: &Scope,
         after: Option<Position>,
     ) -> Result<(Vec<StoredEvent>, Option<Position>), StoreError> {
-        let limit = usize::from(self.limit);
         // One row beyond the page tells whether there is another page.
-        let mut rows = search::page(&state.store, scope, after, i64::from(self.limit) + 1).await?;
+        let rows = search::page(&state.store, scope, after, i64::from(self.limit) + 1).await?;
+        Ok(self.cut(rows))
+    }
+
+    /// A page of a search that nobody gave a beginning: of the newest month, and while it is not full, of one month more,
+    /// as long as that does not take too long. How far was looked stands in `looked`; the next page goes on from there, so
+    /// that all pages together reach everything that is kept.
+    async fn widened(
+        &self,
+        state: &State,
+        looked: &mut Looked,
+        mut after: Option<Position>,
+    ) -> Result<(Vec<StoredEvent>, Option<Position>), StoreError> {
+        let began = Instant::now();
+        let oldest = state.receiver.oldest();
+        let wanted = usize::from(self.limit) + 1;
+        if let Some(after) = after.filter(|after| after.filed_at <= looked.scope.from) {
+            looked.scope.from = month_before(after.filed_at);
+        }
+        let mut rows = Vec::new();
+        loop {
+            let missing = i64::try_from(wanted - rows.len()).unwrap_or(1);
+            rows.extend(search::page(&state.store, &looked.scope, after, missing).await?);
+            let reached = looked.scope.from;
+            if rows.len() >= wanted || reached <= oldest {
+                return Ok(self.cut(rows));
+            }
+            // No id is smaller: what follows is older than the window.
+            let behind = Position { filed_at: reached, id: Uuid::nil() };
+            if began.elapsed() >= WIDEN_WITHIN {
+                let (rows, next) = self.cut(rows);
+                return Ok((rows, next.or(Some(behind))));
+            }
+            after = Some(behind);
+            looked.scope.from = month_before(reached);
+        }
+    }
+
+    /// What fits on a page, and where the next one begins if there is more.
+    fn cut(&self, mut rows: Vec<StoredEvent>) -> (Vec<StoredEvent>, Option<Position>) {
+        let limit = usize::from(self.limit);
         let fitting = rows
             .iter()
             .scan(0, |sum, row| {
@@ -80,8 +123,14 @@ impl Paging {
         let more = rows.len() > kept;
         rows.truncate(kept);
         let next = rows.last().filter(|_| more).map(|last| Position { filed_at: last.filed_at, id: last.id });
-        Ok((rows, next))
+        (rows, next)
     }
+}
+
+/// The beginning of the month in which the last moment before a time lies.
+fn month_before(at: DateTime<Utc>) -> DateTime<Utc> {
+    let day = (at - TimeDelta::microseconds(1)).date_naive();
+    day.with_day(1).unwrap_or(day).and_time(NaiveTime::MIN).and_utc()
 }
 
 pub(super) async fn list(state: Shared, reader: Reader, asked: Parameters) -> Result<Json<Value>, Answer> {
@@ -91,8 +140,13 @@ pub(super) async fn list(state: Shared, reader: Reader, asked: Parameters) -> Re
     let of = format!("events {}", search.query);
     let cursor = paging.cursor(&state, &reader, &of)?;
     let now = cursor.map_or_else(|| state.clock.now(), |cursor| cursor.now);
-    let looked = search.scope(&state, &reader, now);
-    let (rows, next) = paging.page(&state, &looked.scope, cursor.map(|cursor| cursor.after)).await?;
+    let mut looked = search.scope(&state, &reader, now);
+    let after = cursor.map(|cursor| cursor.after);
+    let (rows, next) = if looked.is_default {
+        paging.widened(&state, &mut looked, after).await?
+    } else {
+        paging.page(&state, &looked.scope, after).await?
+    };
     let next = next.map(|after| state.cursors.sign(&reader.tenant, &of, Cursor { now, after }));
     let events: Vec<Value> = rows.iter().map(|row| reader.view(row)).collect::<Result<_, _>>()?;
     Ok(Json(json!({
@@ -130,9 +184,10 @@ pub(super) fn window(state: &State, id: Uuid) -> Option<(DateTime<Utc>, DateTime
     Some((minted - ID_SLACK, minted + ID_SLACK))
 }
 
+/// A time of a query, which events can have: before 1970 is 1970.
 pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     // In a query a bare `+` of an offset arrives as a space.
     DateTime::parse_from_rfc3339(&text.replace(' ', "+"))
-        .map(|time| time.to_utc())
+        .map(|time| Timestamp::from(time.to_utc()).to_utc())
         .map_err(|_| "is not a time such as 2026-01-31T12:00:00Z".to_owned())
 }

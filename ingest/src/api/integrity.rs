@@ -23,11 +23,13 @@ pub(super) async fn read(state: Shared, reader: Reader) -> Result<Json<Value>, A
             .filter(|row| row.log_id == log.log_id)
             .map(|row| (row.kind.clone(), shown(row)))
             .collect();
+        let signed_at = log::head_signed_at(&state.store, &log.log_id).await?;
         let published = publications::published_size(&state.store, &log.log_id).await?;
         logs.push(json!({
             "log_id": log.log_id,
             "size": log.size,
             "published_size": published.unwrap_or(log.size),
+            "head_signed_at": signed_at.map(time),
             "signing": state.sequencer.standing(&log).err().map_or_else(|| json!("ok"), |why| json!(why.to_string())),
             "checks": checks,
         }));

@@ -1,13 +1,14 @@
 //! `/v1/retention…`: how long a tenant's events are kept, what would go now, and what went.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::{Query, Request};
 use serde_json::{Value, json};
 use shared::problem::Problem;
 
-use super::policy::posted;
+use super::path::Path;
 use super::reader::{Admin, Reader};
-use super::{Answer, Shared};
+use super::writes::{Parameters, once};
+use super::{Answer, Shared, body};
 use crate::retention::{Periods, RetentionError};
 use crate::store::retention::{PeriodsRow, RunRow, drops};
 use crate::view::time;
@@ -24,16 +25,28 @@ pub(super) async fn read(state: Shared, reader: Reader) -> Result<Json<Value>, A
     })))
 }
 
-pub(super) async fn preview(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
-    Ok(Json(state.retention.preview(&reader.tenant).await?.to_json()))
+/// By the periods in force, or by those that the parameters `standard_days`, `critical_days` and `context_days` give.
+pub(super) async fn preview(state: Shared, reader: Reader, asked: Parameters) -> Result<Json<Value>, Answer> {
+    let Query(asked) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
+    once(&asked)?;
+    let (mut others, _) = state.retention.periods(&reader.tenant).await?;
+    for (name, value) in &asked {
+        let period = match name.as_str() {
+            "standard_days" => &mut others.standard_days,
+            "critical_days" => &mut others.critical_days,
+            "context_days" => &mut others.context_days,
+            _ => return Err(Answer::parameter(name, "is unknown")),
+        };
+        *period = value.parse().map_err(|_| Answer::parameter(name, "is not a number of days"))?;
+    }
+    let others = (!asked.is_empty()).then_some(others);
+    Ok(Json(state.retention.preview(&reader.tenant, others).await?.to_json()))
 }
 
 pub(super) async fn propose(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
-    let periods: Periods = serde_json::from_str(&text).map_err(|error| {
-        let problem = Problem::new(400, "unreadable-periods", "These are no periods");
-        Answer(problem.detail(error))
-    })?;
+    let text = body::text(&state, request).await?;
+    let unreadable = Problem::new(400, "unreadable-periods", "These are no periods");
+    let periods: Periods = body::read(&text, unreadable)?;
     let version = state.retention.propose(admin.who(), periods).await?;
     described(&state, &admin.0, version).await
 }

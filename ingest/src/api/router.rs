@@ -17,8 +17,8 @@ use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
     events, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
-    openings, policy, proof, quarantine, reconciliation, retention, session, sign_in, streams, subjects,
-    unmask, writes,
+    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in, streams,
+    subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -60,6 +60,10 @@ fn routes() -> Routes {
         .read("/v1/exports/{id}", Export, Records, get(exports::read))
         .read("/v1/exports/{id}/manifest", Export, Records, get(exports::manifest))
         .read("/v1/exports/{id}/download", Export, ReadKind::Export, get(exports::download))
+        .read("/v1/searches", Read, Records, get(saved::list))
+        .act("/v1/searches", Read, post(saved::save))
+        .act("/v1/searches/{id}", Read, post(saved::replace))
+        .act("/v1/searches/{id}/remove", Read, post(saved::remove))
         .read("/v1/compliance/{framework}", Read, Records, get(compliance::read))
         .read("/v1/events/{id}", Read, Event, get(events::read))
         .act("/v1/events/{id}/unmask", Unmask, post(unmask::event))
@@ -131,6 +135,7 @@ fn routes() -> Routes {
         .tell("/v1/logs", Read, get(log::list))
         .open("GET", "/log/{log_id}/checkpoint", get(log::checkpoint))
         .open("GET", "/log/{log_id}/tile/{*path}", get(log::tile))
+        .open("GET", "/openapi.json", get(openapi::serve))
         .open("GET", "/healthz", get(health::live))
         .open("GET", "/readyz", get(health::ready))
         .open("GET", "/metrics", get(health::metrics))

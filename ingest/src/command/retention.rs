@@ -70,7 +70,7 @@ pub(super) async fn run(config: Config, command: RetentionCommand) -> Result<(),
 async fn said(retention: &Retention, command: RetentionCommand) -> Result<String, CommandError> {
     match command {
         RetentionCommand::Preview { tenant, json } => {
-            let preview = retention.preview(&tenant).await?;
+            let preview = retention.preview(&tenant, None).await?;
             Ok(if json { format!("{:#}", preview.to_json()) } else { preview.words().join("\n") })
         }
         RetentionCommand::Run => {

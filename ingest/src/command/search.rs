@@ -15,6 +15,9 @@ pub(super) struct SearchArguments {
     /// What to look for, in the search grammar.
     #[arg(default_value = "")]
     query: String,
+    /// Look for what is saved under this name: your own, or else one that somebody shares.
+    #[arg(long, value_name = "NAME", conflicts_with = "query")]
+    saved: Option<String>,
     /// How many events at most.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
@@ -28,7 +31,11 @@ pub(super) struct SearchArguments {
 pub(super) async fn run(arguments: SearchArguments) -> Result<(), CommandError> {
     understood(&arguments.query)?;
     let backend = Backend::open(&arguments.connection)?;
-    let found = pages(&backend, &["v1", "events"], &arguments.query, arguments.limit).await?;
+    let query = match &arguments.saved {
+        Some(name) => saved(&backend, name).await?,
+        None => arguments.query,
+    };
+    let found = pages(&backend, &["v1", "events"], &query, arguments.limit).await?;
     if arguments.json {
         return found.events.iter().try_for_each(|event| print(&event.to_string()));
     }
@@ -41,6 +48,16 @@ pub(super) async fn run(arguments: SearchArguments) -> Result<(), CommandError> 
         eprintln!("there are more than {}: see --limit, or edgetrail export", arguments.limit);
     }
     Ok(())
+}
+
+/// The query that is saved under a name. Somebody's own come first in the list.
+async fn saved(backend: &Backend, name: &str) -> Result<String, CommandError> {
+    let told = backend.json(&["v1", "searches"], &[]).await?;
+    let found = told["searches"].as_array().into_iter().flatten().find(|search| search["name"] == name);
+    match found.and_then(|search| search["query"].as_str()) {
+        Some(query) => Ok(query.to_owned()),
+        None => Err(CommandError::Backend(format!("no saved search is called {name}"))),
+    }
 }
 
 /// The events of a list, page by page.

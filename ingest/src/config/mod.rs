@@ -158,6 +158,8 @@ pub struct Database {
     pub data_dir: PathBuf,
     /// Connections of the pool.
     pub max_connections: u32,
+    /// Memory that the private one shares for pages, in MB.
+    pub shared_buffers_mb: u32,
 }
 
 /// Section `log`.
@@ -353,10 +355,14 @@ impl Config {
             url: keys.optional::<String>("database.url")?.or(database_url).map(checked_url).transpose()?,
             data_dir: keys.or("database.data_dir", PathBuf::from(".edgetrail/pg"))?,
             max_connections: keys.or("database.max_connections", 10)?,
+            shared_buffers_mb: keys.or("database.shared_buffers_mb", 128)?,
         };
         // The sequencer, both lanes of the writer, the accountant and a reader each hold one connection at the same time.
         if !(5..=1000).contains(&database.max_connections) {
             return Err(ConfigError::key("database.max_connections", "must be 5 to 1000"));
+        }
+        if !(16..=1_000_000).contains(&database.shared_buffers_mb) {
+            return Err(ConfigError::key("database.shared_buffers_mb", "must be 16 to 1000000"));
         }
         let interval: u64 = keys.or("log.interval_ms", 250)?;
         if !(1..=60_000).contains(&interval) {

@@ -49,7 +49,7 @@ pub async fn run(
         let fired = judge::judge(&mut transaction, rule, &group, None).await?;
         said.extend(fired.into_iter().map(|fired| Said { alike: group.key.clone(), fired }));
     }
-    said.sort_by_key(|said| std::cmp::Reverse(said.fired.last_at));
+    said.sort_by_key(|one| std::cmp::Reverse(one.fired.last_at));
     let is_cut = i64::try_from(found.len()).is_ok_and(|found| found >= FOUND);
     Ok(Trial { found: found.len(), is_cut, said })
 }

@@ -16,7 +16,7 @@ use super::ocsf;
 use super::row::{Row, columns, field};
 use crate::store::StoreError;
 use crate::table::{self, Cell, Column, Kind};
-use crate::view::view;
+use crate::view::{View, view_of};
 
 /// Events of a row group.
 const GROUP_ROWS: usize = 10_000;
@@ -118,11 +118,17 @@ impl Encoder {
         match &mut self.body {
             Body::Ndjson => {
                 for row in rows {
-                    let mut line = view(&row.stored)?;
-                    if let Some(evidence) = row.evidence {
-                        evidence.attach(&mut line);
+                    match row.evidence {
+                        Some(evidence) => {
+                            let mut line = view_of(&row.stored, &row.event, &row.erased);
+                            evidence.attach(&mut line);
+                            serde_json::to_writer(&mut plain, &line).map_err(wrong)?;
+                        }
+                        None => {
+                            let line = View::of(&row.stored, &row.event, &row.erased);
+                            serde_json::to_writer(&mut plain, &line).map_err(wrong)?;
+                        }
                     }
-                    serde_json::to_writer(&mut plain, &line).map_err(wrong)?;
                     plain.push(b'\n');
                 }
             }

@@ -28,11 +28,13 @@ pub(super) struct Cluster {
     pub(super) log: PathBuf,
     binaries: Binaries,
     owner: Option<u32>,
+    /// Memory that its processes share for pages, in MB.
+    shared_buffers_mb: u32,
 }
 
 impl Cluster {
     /// Finds programs, and makes the data directory if there is none.
-    pub(super) fn prepare(data_dir: &Path) -> Result<Self, EmbeddedError> {
+    pub(super) fn prepare(data_dir: &Path, shared_buffers_mb: u32) -> Result<Self, EmbeddedError> {
         let data_dir = std::path::absolute(data_dir).map_err(at(data_dir))?;
         let parent = data_dir.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(parent).map_err(at(parent))?;
@@ -51,7 +53,8 @@ impl Cluster {
         } else {
             runtime_dir(&data_dir, owner)?
         };
-        let cluster = Self { log: data_dir.with_extension("log"), socket_dir, binaries, owner, data_dir };
+        let log = data_dir.with_extension("log");
+        let cluster = Self { log, socket_dir, binaries, owner, data_dir, shared_buffers_mb };
         if wanted.is_none() {
             cluster.init()?;
         }
@@ -80,13 +83,13 @@ impl Cluster {
             "fsync=on",
             "synchronous_commit=on",
             "wal_compression=on",
-            "shared_buffers=128MB",
             "max_wal_size=1GB",
             "jit=off",
             "log_min_messages=warning",
         ] {
             command.arg("-c").arg(setting);
         }
+        command.arg("-c").arg(format!("shared_buffers={}MB", self.shared_buffers_mb));
         command
     }
 

@@ -90,8 +90,12 @@ impl Embedded {
     ///
     /// # Errors
     /// [`EmbeddedError`] says what is missing.
-    pub fn start(data_dir: &Path, neighbour: Neighbour) -> Result<Self, EmbeddedError> {
-        let cluster = Cluster::prepare(data_dir)?;
+    pub fn start(
+        data_dir: &Path,
+        shared_buffers_mb: u32,
+        neighbour: Neighbour,
+    ) -> Result<Self, EmbeddedError> {
+        let cluster = Cluster::prepare(data_dir, shared_buffers_mb)?;
         let supervisor = Supervisor::start(cluster.clone(), neighbour)?;
         Ok(Self { cluster, supervisor: Some(supervisor) })
     }

@@ -17,6 +17,7 @@ use crate::own::OwnEvent;
 use crate::store::erasures::{self, Request};
 use crate::store::subjects::{self, Left};
 use crate::store::{self, StoreError, absences};
+use crate::tally;
 
 /// Events under one record: what one transaction changes in about a second.
 const TOGETHER: usize = 5_000;
@@ -117,7 +118,8 @@ impl Privacy {
             let record = self.record(tenant, request, &list).await?;
             self.take_out(tenant, request, some, &list, record).await?;
         }
-        Ok(())
+        // Sums name values too.
+        Ok(tally::follow::settle(&self.store, &self.clock, tenant.as_str()).await?)
     }
 
     /// The list of what is about to go, once every event has its leaf.

@@ -13,6 +13,7 @@ use shared::leaf::{StoredOpening, Tag};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::erase::theirs;
 use super::find::{Extent, Found, Page, Pages, open};
 use super::person::{Relation, Who, judge, of_the_other};
 use super::{Privacy, PrivacyError};
@@ -24,7 +25,7 @@ use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
 use crate::store::events::StoredEvent;
 use crate::store::own_activity::{self, Theirs};
 use crate::store::subjects::PlacedEvent;
-use crate::store::{self, absences, log};
+use crate::store::{self, absences, log, saved};
 use crate::view::{field, time, view};
 
 /// Pieces on their way to a slow reader.
@@ -102,6 +103,7 @@ impl Privacy {
             "known_by": known,
             "made_at": time(self.clock.now().to_utc()),
             "logs": self.logs(&tenant).await?,
+            "saved_searches": self.saved_searches(&tenant, &who).await?,
         });
         let (out, pieces) = mpsc::channel(AHEAD);
         let privacy = std::sync::Arc::clone(&self);
@@ -207,6 +209,22 @@ impl Privacy {
         };
         self.recorder.record(vec![event]).await?;
         Ok(())
+    }
+
+    /// Searches that the person saved, and those of others that name them, without the others.
+    async fn saved_searches(&self, tenant: &TenantId, who: &Who) -> Result<Vec<Value>, PrivacyError> {
+        let mut transaction = self.store.begin().await?;
+        let found = saved::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
+        store::commit(transaction).await?;
+        let described = found.iter().map(|search| {
+            json!({
+                "as": if who.is(&search.owner) { "owner" } else { "named" },
+                "name": search.name,
+                "query": search.query,
+                "saved_at": time(search.saved_at),
+            })
+        });
+        Ok(described.collect())
     }
 
     async fn logs(&self, tenant: &TenantId) -> Result<Vec<Value>, PrivacyError> {

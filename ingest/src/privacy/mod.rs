@@ -508,6 +508,7 @@ fn counts(found: &Found, beside: Beside) -> Value {
             "audit_rows": beside.claims,
             "reported_writes": beside.writes,
             "routes": beside.routes,
+            "saved_searches": beside.searches,
             "alerts": beside.alerts,
         },
         "complete": found.complete,

@@ -1,5 +1,6 @@
 //! Figures that are kept while events are stored, in the same transaction, so that no list is ever counted again: how
-//! much of the traffic rules cover, which mutating routes they do not know, and which events wait for another.
+//! much of the traffic rules cover, which mutating routes they do not know, which events wait for another, and how many events
+//! have which values.
 //!
 //! What an event says about counts was written elsewhere; a number or text that could cost the batch is left out.
 
@@ -16,7 +17,8 @@ use crate::store::StoreError;
 use crate::store::coverage::{self, RouteKey, Sightings};
 use crate::store::events::EventRow;
 use crate::store::links::{self, Awaiting};
-use crate::store::runs;
+use crate::store::{runs, tallies};
+use crate::tally::Hours;
 
 /// The action of the edge's own counts.
 pub const COVERAGE_RECORDED: &str = "COVERAGE_RECORDED";
@@ -35,12 +37,14 @@ pub(super) struct Rollup<'a> {
     unmapped: BTreeMap<RouteKey, (Sightings, Uuid)>,
     echoes: Vec<Awaiting<'a>>,
     open_runs: Vec<Awaiting<'a>>,
+    hours: Hours<'a>,
 }
 
 impl<'a> Rollup<'a> {
     /// Adds a stored event.
     pub(super) fn add(&mut self, row: &'a EventRow) {
         let event = &row.event;
+        self.hours.add(event, row.filed_at);
         if event.echo {
             self.echoes.push(awaiting(row));
         }
@@ -66,6 +70,9 @@ impl<'a> Rollup<'a> {
         }
         if !self.echoes.is_empty() {
             links::insert(connection, &self.echoes).await?;
+        }
+        if !self.hours.is_empty() {
+            tallies::append(connection, &self.hours).await?;
         }
         if !self.open_runs.is_empty() {
             runs::insert(connection, &self.open_runs).await?;

@@ -92,14 +92,22 @@ pub struct Preview {
 }
 
 impl Retention {
-    /// What would go now, and what would stay for a hold.
+    /// What would go now, and what would stay for a hold: by the periods in force, or by others that are thought of.
     ///
     /// # Errors
-    /// If the database refuses.
-    pub async fn preview(&self, tenant: &TenantId) -> Result<Preview, RetentionError> {
+    /// If the periods are out of bounds, or the database refuses.
+    pub async fn preview(
+        &self,
+        tenant: &TenantId,
+        others: Option<Periods>,
+    ) -> Result<Preview, RetentionError> {
         let now = self.now();
+        let others = others.map(Periods::checked).transpose()?;
         let mut transaction = self.store.begin_as_keeper().await?;
-        let periods = self.in_force(&mut transaction, tenant.as_str()).await?;
+        let periods = match others {
+            Some(others) => others,
+            None => self.in_force(&mut transaction, tenant.as_str()).await?,
+        };
         let holds = holds::active(&mut transaction, tenant.as_str()).await?.len();
         let there = partitions::months(&mut transaction).await?;
         let shortest = periods.context_days.min(periods.standard_days);

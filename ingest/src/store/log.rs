@@ -370,6 +370,20 @@ pub async fn advance(
     if moved.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Damaged("size of a log")) }
 }
 
+/// When a log's newest head was signed; none before the first.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn head_signed_at(store: &Store, log_id: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
+    sqlx::query_scalar!(
+        "select signed_at from log_checkpoints where log_id = $1 order by size desc limit 1",
+        log_id
+    )
+    .fetch_optional(store.pool())
+    .await
+    .doing("reading when a head was signed")
+}
+
 /// A log's newest signed head.
 ///
 /// # Errors

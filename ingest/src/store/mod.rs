@@ -33,12 +33,14 @@ pub mod publications;
 pub mod quarantine;
 pub mod retention;
 pub mod runs;
+pub mod saved;
 pub mod search;
 pub mod shipments;
 pub mod signing_keys;
 pub mod streams;
 pub mod subjects;
 pub mod swap;
+pub mod tallies;
 pub mod writes;
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Doing as _, Store, StoreError, Transaction};
+use super::{Doing as _, Store, StoreError, Transaction, saved};
 
 /// An event and where it stands.
 #[derive(Debug, Clone)]
@@ -540,6 +540,11 @@ pub async fn clear_beside(
         .doing(doing)?;
         cleared.alerts += 1;
     }
+
+    for search in saved::of_person(connection, tenant, theirs).await? {
+        saved::remove(connection, tenant, search.search_id).await?;
+        cleared.searches += 1;
+    }
     Ok(cleared)
 }
 
@@ -554,6 +559,8 @@ pub struct Beside {
     pub writes: i64,
     /// Routes that are counted.
     pub routes: i64,
+    /// Saved searches.
+    pub searches: i64,
     /// Alerts that named them.
     pub alerts: i64,
 }

@@ -85,7 +85,7 @@ pub(super) async fn entity(
     let next = told["next_cursor"].as_str();
     let known = Option::<Known>::deserialize(&told["state"]).map_err(unreadable)?;
     let found = EntityPage {
-        frame: Frame::new(format!("{kind} {id}"), Some(Section::Search), &visitor.shown),
+        frame: Frame::new(format!("{kind} {id}"), Some(Section::Entities), &visitor.shown),
         rows: Row::list(&told["events"]).map_err(unreadable)?,
         next: next.map(|cursor| url::with(&path, &[("as_of", &as_of), ("cursor", cursor)])),
         search: url::search(&term::entity(&kind, Some(&id)).unwrap_or_default()),
@@ -171,7 +171,7 @@ pub(super) async fn actor(visitor: Visitor, Path(id): Path<String>) -> Result<Re
     let email = actor.seen.get("email").and_then(|emails| emails.first()?.value.clone());
     let name = email.unwrap_or_else(|| actor.actor.clone());
     let found = ActorPage {
-        frame: Frame::new(name.clone(), Some(Section::Search), &visitor.shown),
+        frame: Frame::new(name.clone(), Some(Section::Actors), &visitor.shown),
         lists: lists.collect(),
         rows: Row::list(&events["events"]).map_err(unreadable)?,
         search: url::search(&q),

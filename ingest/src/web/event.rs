@@ -38,7 +38,7 @@ pub(super) struct Event {
     class: String,
     actor: Option<Actor>,
     claimed_user: Option<Claimed>,
-    entity: Option<Entity>,
+    pub(super) entity: Option<Entity>,
     context: Context,
     request: Request,
     details: Option<Value>,
@@ -71,11 +71,11 @@ struct Claimed {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Entity {
+pub(super) struct Entity {
     #[serde(rename = "type")]
-    kind: String,
-    id: Option<String>,
-    name: Option<String>,
+    pub(super) kind: String,
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

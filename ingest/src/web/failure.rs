@@ -44,7 +44,8 @@ impl IntoResponse for Failure {
             404 => "It may have gone when its time was over, or belong to somebody else.",
             403 => "Ask an administrator, or sign in as one.",
             503 => "The store is restarting. Try again in a few seconds; nothing is lost in between.",
-            400 => "Go back and change what was asked for.",
+            400 | 409 | 422 => "Go back and change what was asked for.",
+            429 => "Wait a little and try again.",
             _ => "The server's log has the details. What was recorded is not affected.",
         };
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -6,59 +6,116 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::assets;
 use super::reader::cookie;
+use crate::auth::{Capability, Role};
 
 /// A place in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
+    Dashboard,
     Search,
     Live,
-    Coverage,
-    Inbox,
+    Alerts,
+    Entities,
+    Actors,
+    Compliance,
     Integrity,
-    Streams,
+    Exports,
     Retention,
     Holds,
     Erasures,
+    Coverage,
+    Inbox,
+    Streams,
+    Policies,
+    Access,
+}
+
+/// The places by what people come for.
+const GROUPS: [Group; 5] = [
+    Group {
+        name: "Look",
+        sections: &[
+            Section::Dashboard,
+            Section::Search,
+            Section::Live,
+            Section::Alerts,
+            Section::Entities,
+            Section::Actors,
+        ],
+    },
+    Group { name: "Prove", sections: &[Section::Compliance, Section::Integrity, Section::Exports] },
+    Group { name: "Keep", sections: &[Section::Retention, Section::Holds, Section::Erasures] },
+    Group {
+        name: "Capture",
+        sections: &[Section::Coverage, Section::Inbox, Section::Streams, Section::Policies],
+    },
+    Group { name: "People", sections: &[Section::Access] },
+];
+
+/// Places that belong together.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    name: &'static str,
+    sections: &'static [Section],
+}
+
+impl Group {
+    /// Those of its places that somebody may enter.
+    fn open_to(&self, role: Role) -> Vec<Section> {
+        self.sections.iter().copied().filter(|section| role.can(section.needs())).collect()
+    }
 }
 
 impl Section {
-    const ALL: [Self; 9] = [
-        Self::Search,
-        Self::Live,
-        Self::Coverage,
-        Self::Inbox,
-        Self::Integrity,
-        Self::Streams,
-        Self::Retention,
-        Self::Holds,
-        Self::Erasures,
-    ];
-
     pub(super) fn word(self) -> &'static str {
         match self {
+            Self::Dashboard => "Dashboard",
             Self::Search => "Search",
             Self::Live => "Live",
-            Self::Coverage => "Coverage",
-            Self::Inbox => "Inbox",
+            Self::Alerts => "Alerts",
+            Self::Entities => "Entities",
+            Self::Actors => "Actors",
+            Self::Compliance => "Compliance",
             Self::Integrity => "Integrity",
-            Self::Streams => "Streams",
+            Self::Exports => "Exports",
             Self::Retention => "Retention",
             Self::Holds => "Holds",
             Self::Erasures => "Erasures",
+            Self::Coverage => "Coverage",
+            Self::Inbox => "Inbox",
+            Self::Streams => "Streams",
+            Self::Policies => "Policies",
+            Self::Access => "Access",
         }
     }
 
     pub(super) fn path(self) -> &'static str {
         match self {
+            Self::Dashboard => "/dashboard",
             Self::Search => "/",
             Self::Live => "/live",
-            Self::Coverage => "/coverage",
-            Self::Inbox => "/inbox",
+            Self::Alerts => "/alerts",
+            Self::Entities => "/entities",
+            Self::Actors => "/actors",
+            Self::Compliance => "/compliance",
             Self::Integrity => "/integrity",
-            Self::Streams => "/streams",
+            Self::Exports => "/exports",
             Self::Retention => "/retention",
             Self::Holds => "/holds",
             Self::Erasures => "/erasures",
+            Self::Coverage => "/coverage",
+            Self::Inbox => "/inbox",
+            Self::Streams => "/streams",
+            Self::Policies => "/policies",
+            Self::Access => "/access",
+        }
+    }
+
+    fn needs(self) -> Capability {
+        match self {
+            Self::Exports => Capability::Export,
+            Self::Holds | Self::Erasures | Self::Access => Capability::Oversee,
+            _ => Capability::Read,
         }
     }
 }
@@ -68,6 +125,8 @@ impl Section {
 pub(super) struct Shown {
     /// Whose log they read.
     pub(super) tenant: Option<String>,
+    /// What they are there; what they may not enter is not offered.
+    pub(super) role: Option<Role>,
     /// What a form's address must bring along.
     pub(super) csrf: String,
     /// Light or dark, whatever the system prefers.
@@ -83,7 +142,8 @@ impl Shown {
             Some("dark") => Some("dark"),
             _ => None,
         };
-        Self { tenant: None, csrf: String::new(), theme, is_local: cookie(headers, "zone") == Some("local") }
+        let is_local = cookie(headers, "zone") == Some("local");
+        Self { theme, is_local, ..Self::default() }
     }
 }
 
@@ -100,8 +160,11 @@ impl Frame {
         Self { title: title.into(), section, shown: shown.clone() }
     }
 
-    pub(super) fn sections(&self) -> &'static [Section] {
-        &Section::ALL
+    /// The navigation: what is open to the visitor.
+    pub(super) fn groups(&self) -> Vec<(&'static str, Vec<Section>)> {
+        let role = self.shown.role.unwrap_or(Role::Viewer);
+        let groups = GROUPS.iter().map(|group| (group.name, group.open_to(role)));
+        groups.filter(|(_, sections)| !sections.is_empty()).collect()
     }
 
     pub(super) fn is_here(&self, section: &Section) -> bool {

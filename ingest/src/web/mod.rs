@@ -4,19 +4,30 @@
 //! state. Nothing is fetched from elsewhere, and no script or style stands in a page itself, so that the content policy can
 //! forbid both.
 
+mod access;
 mod act;
+mod alerts;
 mod assets;
 mod chart;
+mod compliance;
+mod dashboard;
+mod docs;
 mod entities;
 mod erasures;
 mod event;
+mod exports;
 mod failure;
 mod frame;
 mod holds;
+mod index;
 mod live;
 mod me;
 mod overview;
+mod policies;
+mod ranking;
 mod reader;
+mod retention;
+mod saved;
 mod search;
 mod sentence;
 mod sign_in;
@@ -35,8 +46,8 @@ pub(crate) use sign_in::SignInForm;
 
 /// The pages among the routes: what each needs is what the endpoint behind it needs.
 pub(crate) fn pages(routes: Routes) -> Routes {
-    use Capability::{Erasure, Oversee, Read, Retention};
-    use ReadKind::{Actor, Event, Records, Search, Timeline};
+    use Capability::{Access, Alerts, Erasure, Export, Oversee, Policy, Read, Retention, Unmask};
+    use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
     routes
         .read("/", Read, Search, get(search::show))
         .tell("/complete", Read, get(search::complete))
@@ -49,7 +60,30 @@ pub(crate) fn pages(routes: Routes) -> Routes {
         .read("/coverage", Read, Records, get(overview::coverage))
         .read("/inbox", Read, Records, get(overview::inbox))
         .read("/integrity", Read, Records, get(overview::integrity))
-        .read("/retention", Read, Records, get(overview::retention))
+        .read("/dashboard", Read, Counts, get(dashboard::show))
+        .read("/alerts", Read, Search, get(alerts::list))
+        .act("/alerts/{id}/close", Alerts, post(alerts::close))
+        .read("/entities", Read, Search, get(index::entities))
+        .read("/actors", Read, Counts, get(index::actors))
+        .act("/searches", Read, post(saved::save))
+        .act("/searches/{id}/remove", Read, post(saved::remove))
+        .act("/unmask", Unmask, post(exports::unmask))
+        .read("/exports", Export, Records, get(exports::list))
+        .act("/exports", Export, post(exports::ask))
+        .read("/compliance", Read, Records, get(compliance::list))
+        .read("/compliance/{framework}", Read, Records, get(compliance::show))
+        .read("/policies", Read, Records, get(policies::list))
+        .read("/policies/{version}", Read, Records, get(policies::show))
+        .act("/policies/{version}/approve", Policy, post(policies::approve))
+        .act("/policies/{version}/refuse", Policy, post(policies::refuse))
+        .read("/access", Oversee, Records, get(access::list))
+        .act("/access", Access, post(access::grant))
+        .act("/access/{id}/revoke", Access, post(access::revoke))
+        .act("/access/sessions/{id}/end", Access, post(access::end_session))
+        .read("/retention", Read, Records, get(retention::show))
+        .act("/retention/periods", Retention, post(retention::propose))
+        .act("/retention/periods/{version}/approve", Retention, post(retention::approve))
+        .act("/retention/periods/{version}/refuse", Retention, post(retention::refuse))
         .read("/streams", Read, Records, get(overview::streams))
         .read("/holds", Oversee, Records, get(holds::list))
         .act("/holds", Retention, post(holds::place))
@@ -58,6 +92,7 @@ pub(crate) fn pages(routes: Routes) -> Routes {
         .act("/erasures", Erasure, post(erasures::request))
         .act("/erasures/{id}/approve", Erasure, post(erasures::approve))
         .act("/erasures/{id}/cancel", Erasure, post(erasures::cancel))
+        .open("GET", "/docs", get(docs::show))
         .open("GET", "/me", get(me::show))
         .open("POST", "/me/sign-in", post(me::sign_in))
         .open("POST", "/me/sign-out", post(me::sign_out))

@@ -1,4 +1,4 @@
-//! Pages that show one answer as tables: what is covered, what is not, what was checked, what goes when.
+//! Pages that show one answer as tables: what is covered, what is not, what was checked, what arrived.
 
 use std::collections::BTreeMap;
 
@@ -140,53 +140,6 @@ pub(super) async fn integrity(visitor: Visitor) -> Result<Response, Failure> {
     let integrity = read(&visitor, visitor.answers().integrity().await)?;
     let frame = Frame::new("Integrity", Some(Section::Integrity), &visitor.shown);
     Ok(page(StatusCode::OK, &IntegrityPage { frame, integrity }))
-}
-
-#[derive(Debug, Deserialize)]
-struct Retention {
-    in_force: Periods,
-    versions: Vec<Version>,
-    drops: Vec<Drop>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Periods {
-    standard_days: i64,
-    critical_days: i64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Version {
-    version: i64,
-    state: String,
-    periods: Periods,
-    proposed_by: String,
-    proposed_at: String,
-    decided_by: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Drop {
-    month: String,
-    what: String,
-    class: String,
-    at: String,
-    leaves: i64,
-    held: i64,
-    record: Option<String>,
-}
-
-#[derive(Debug, Template)]
-#[template(path = "retention.html")]
-struct RetentionPage {
-    frame: Frame,
-    retention: Retention,
-}
-
-pub(super) async fn retention(visitor: Visitor) -> Result<Response, Failure> {
-    let retention = read(&visitor, visitor.answers().retention().await)?;
-    let frame = Frame::new("Retention", Some(Section::Retention), &visitor.shown);
-    Ok(page(StatusCode::OK, &RetentionPage { frame, retention }))
 }
 
 #[derive(Debug, Deserialize)]

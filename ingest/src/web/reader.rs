@@ -41,7 +41,8 @@ impl FromRequestParts<Arc<State>> for Visitor {
             Ok(reader) => {
                 let csrf = session_token(&parts.headers).map(|token| token.csrf()).unwrap_or_default();
                 let tenant = Some(reader.tenant.as_str().to_owned());
-                let shown = Shown { tenant, csrf, ..Shown::of(&parts.headers) };
+                let role = Some(reader.role);
+                let shown = Shown { tenant, role, csrf, ..Shown::of(&parts.headers) };
                 Ok(Self { reader, shown, state: Arc::clone(state) })
             }
             Err(answer) => Err(turned_away(parts, answer)),

@@ -14,12 +14,14 @@ use serde_json::{Value, json};
 use shared::search::{self, Expr};
 
 use self::text::{Chip, Piece};
-use super::chart::Chart;
+use super::chart::{Chart, Split};
 use super::event::Row;
 use super::failure::Failure;
 use super::frame::{Frame, Section, page};
 use super::reader::Visitor;
-use super::url;
+use super::saved::SavedSearch;
+use super::{term, url};
+use crate::auth::Capability;
 
 /// Values of each facet.
 const TOP: &str = "6";
@@ -55,6 +57,16 @@ struct SearchPage {
     first: Option<String>,
     next: Option<String>,
     live: String,
+    saved: Vec<SavedSearch>,
+    export: Option<ExportForm>,
+}
+
+/// What somebody may take away who may export at all.
+#[derive(Debug)]
+struct ExportForm {
+    /// Whether a reason comes first.
+    is_masked: bool,
+    with_proofs: bool,
 }
 
 /// A part that was not understood.
@@ -103,9 +115,13 @@ pub(super) async fn show(visitor: Visitor, Query(asked): Query<Asked>) -> Result
     }
     let (of_chart, of_facets) =
         ([("q", q), ("buckets", BUCKETS)], [("q", q), ("top", TOP), ("fields", FACETS)]);
-    let told =
-        tokio::try_join!(answers.events(&of_page), answers.histogram(&of_chart), answers.facets(&of_facets));
-    let (events, histogram, facets) = visitor.or_failure(told)?;
+    let told = tokio::try_join!(
+        answers.events(&of_page),
+        answers.histogram(&of_chart),
+        answers.facets(&of_facets),
+        answers.saved_searches()
+    );
+    let (events, histogram, facets, saved) = visitor.or_failure(told)?;
     let unreadable = |error| Failure::unreadable(&error, visitor.shown.clone());
     let parsed = search::parse(q);
     let next = events["next_cursor"].as_str();
@@ -118,12 +134,17 @@ pub(super) async fn show(visitor: Visitor, Query(asked): Query<Asked>) -> Result
         windows: WINDOWS.map(|(name, last)| Window { name, url: url::search(&text::within(q, last)) }).into(),
         window: Span::deserialize(&events["window"]).map_err(unreadable)?,
         notice: events["notice"].as_str().map(str::to_owned),
-        chart: Chart::read(q, &histogram).map_err(unreadable)?,
+        chart: Chart::read(q, &histogram, Split::Outcome).map_err(unreadable)?,
         facets: FACETS.split(',').filter_map(|name| facet(q, name, &facets["facets"][name])).collect(),
         rows: Row::list(&events["events"]).map_err(unreadable)?,
         first: (!asked.cursor.is_empty()).then(|| url::search(q)),
         next: next.map(|cursor| url::with("/", &[("q", q), ("cursor", cursor)])),
         live: url::with("/live", &[("q", q)]),
+        saved: SavedSearch::list(&saved).map_err(unreadable)?,
+        export: visitor.reader.role.can(Capability::Export).then(|| ExportForm {
+            is_masked: visitor.reader.is_masked,
+            with_proofs: visitor.reader.role.can(Capability::Openings),
+        }),
         q: q.to_owned(),
     };
     Ok(page(StatusCode::OK, &search))
@@ -148,10 +169,7 @@ fn facet(q: &str, name: &str, told: &Value) -> Option<Facet> {
 }
 
 fn facet_value(q: &str, told: &Value) -> FacetValue {
-    let term = told["term"].as_str().and_then(|term| match search::parse(term).query.conjuncts() {
-        [one] => Some(one.clone()),
-        _ => None,
-    });
+    let term = term::of_facet(told);
     let link = |term: &Expr| url::search(&search::add(q, term));
     let text = told["label"].as_str().or(told["value"].as_str()).unwrap_or("(none)");
     FacetValue {

@@ -1,6 +1,7 @@
 //! Searches for a value as it stands, whatever signs it holds.
 
-use shared::search::{EntityPattern, OneOf, Pattern, Term, TextField};
+use serde_json::Value;
+use shared::search::{self, EntityPattern, Expr, OneOf, Pattern, Term, TextField};
 
 /// `field:value`; none if there is nothing to look for.
 pub(super) fn text(field: TextField, value: &str) -> Option<String> {
@@ -14,6 +15,14 @@ pub(super) fn entity(kind: &str, id: Option<&str>) -> Option<String> {
         None => None,
     };
     Some(Term::Entity(OneOf::one(EntityPattern { kind: Pattern::exactly(kind)?, id })).to_string())
+}
+
+/// The term that narrows a search to a facet's value; none if it would show what is masked.
+pub(super) fn of_facet(told: &Value) -> Option<Expr> {
+    match search::parse(told["term"].as_str()?).query.conjuncts() {
+        [one] => Some(one.clone()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,22 @@ async fn a_search_is_a_table_or_lines_of_json_over_as_many_pages_as_it_takes() {
 }
 
 #[tokio::test]
+async fn a_saved_search_is_run_by_its_name() {
+    let server = with_events(5).await;
+    let wish = r#"{"name":"the third","q":"entity:agent/3"}"#;
+    assert_eq!(server.post_with("/v1/searches", server.auditor_key(), wish).await.status, 200);
+    let (status, out, err) = run(&server, &["search", "--saved", "the third", "--json"]).await;
+    assert_eq!(status, 0, "{err}");
+    let names: Vec<_> = json_lines(&out).iter().map(|event| event["entity"]["id"].clone()).collect();
+    assert_eq!(names, ["3"]);
+    let (status, _, err) = run(&server, &["search", "--saved", "nothing"]).await;
+    assert_eq!((status, err.contains("no saved search is called nothing")), (1, true), "{err}");
+    let (status, ..) = run(&server, &["search", "actor:x", "--saved", "the third"]).await;
+    assert_eq!(status, 2, "one or the other");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_in_a_query_is_underlined_and_nobody_is_asked() {
     let server = with_events(1).await;
     for command in ["search", "tail"] {

@@ -1,5 +1,6 @@
 // Uses the pages as a person would: `web.mjs CHROMIUM URL PICTURES`. Says `"listening"` when something should happen, and at the
 // end what was wrong, as JSON. Pictures of pages are left in a folder.
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -46,10 +47,26 @@ async function look(tab, name, parts) {
   if (!(await tab.evaluate(() => "axe" in globalThis))) await tab.evaluate(axe);
   const { violations } = await tab.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
   for (const { id, nodes } of violations) problems.push(`${name}: ${id}: ${nodes.slice(0, 2).map((node) => `${node.html.slice(0, 160)} ${node.any.map((check) => check.message).join("; ").slice(0, 160)}`).join(" | ")}`);
+  const wide = (await tab.evaluate(() => document.documentElement.scrollWidth)) - tab.viewportSize().width;
+  expect(wide <= 0, `${name} is ${wide} pixels too wide`);
   const snapshot = await tab.locator("body").ariaSnapshot();
   for (const part of ["banner", "main", ...(parts ?? [])]) expect(snapshot.includes(part), `${name}: no ${part} in the ARIA snapshot: ${snapshot.slice(0, 600)}`);
   await tab.screenshot({ path: join(pictures, `${name}.png`) });
 }
+
+// Pages that show the state of things, with what their ARIA snapshots must hold.
+const places = [
+  ["dashboard", "/dashboard", ['heading "Dashboard"', 'navigation "Time"', 'heading "Health"', 'link "Integrity"', 'link "Losses"', 'group "Events over time', 'group "Sign-ins over time', 'group "Changes over time', 'heading "Actors"', 'heading "Countries"']],
+  ["alerts", "/alerts", ['heading "Alerts"', 'heading "Losses', 'heading "Newest first"']],
+  ["entities", "/entities", ['heading "Entities"', 'textbox "Id"', 'link "Support bot"']],
+  ["actors", "/actors", ['heading "Actors"', 'link "alice@example.com"']],
+  ["compliance", "/compliance", ['heading "Compliance"', 'link "SOC 2']],
+  ["framework", "/compliance/soc2", ['heading "Controls"', 'link "CSV"', 'heading "Proof"', 'table']],
+  ["exports", "/exports", ['heading "Exports"']],
+  ["policies", "/policies", ['heading "Policies"']],
+  ["retention", "/retention", ['heading "Propose other periods"', 'button "Preview"', 'button "Propose"', 'spinbutton "Standard events, days"']],
+  ["access", "/access", ['heading "People"', 'heading "API keys"', 'heading "Signed in"', 'button "Grant"']],
+];
 
 const go = (tab, path) => tab.goto(base + path);
 const search = (q) => `/?q=${encodeURIComponent(q)}`;
@@ -190,14 +207,131 @@ try {
       expect((await tab.request.get(base + link)).status() === 200, `a link leads somewhere: ${link.slice(0, 100)}`);
     expect(!(await tab.evaluate(() => globalThis.hit)), "nothing of an event ran");
   });
-  for (const [name, path] of [["entity", "/entities/agent/agent-7"], ["actor", "/actors/user-alice"], ["coverage", "/coverage"], ["inbox", "/inbox"], ["integrity", "/integrity"], ["streams", "/streams"], ["retention", "/retention"], ["holds", "/holds"], ["erasures", "/erasures"], ["missing", "/events/none"]]) {
+  for (const [name, path] of [["entity", "/entities/agent/agent-7"], ["actor", "/actors/user-alice"], ["coverage", "/coverage"], ["inbox", "/inbox"], ["integrity", "/integrity"], ["streams", "/streams"], ["holds", "/holds"], ["erasures", "/erasures"], ["missing", "/events/none"]]) {
     await step(name, async () => {
       await go(tab, path);
       await look(tab, name);
     });
   }
+  for (const [name, path, parts] of places) {
+    await step(name, async () => {
+      await go(tab, path);
+      expect((await tab.locator("main script, main img").count()) === 0, `${name}: an element of an event's making`);
+      await look(tab, name, parts);
+    });
+  }
+  await step("figures lead to their searches", async () => {
+    await go(tab, "/dashboard?window=30d");
+    const shown = Number(await tab.locator(".tiles a").nth(1).textContent());
+    await tab.locator(".tiles a").nth(1).click();
+    expect((await tab.locator("#q").inputValue()) === "is:failed last:30d", "the figure's search");
+    expect(shown > 30 && Number(await tab.locator(".chart figcaption strong").textContent()) === shown, `${shown} failures`);
+    await go(tab, "/dashboard?window=30d");
+    await tab.locator(".numbers summary").first().click();
+    const rows = await tab.locator(".numbers").first().locator("tbody td:last-child").allTextContents();
+    const total = Number(await tab.locator(".chart figcaption strong").first().textContent());
+    expect(rows.length > 15 && rows.reduce((sum, text) => sum + Number(text), 0) === total, "the numbers add up");
+    await look(tab, "dashboard-numbers");
+    for (const link of await tab.locator(".ranking a, .tiles a, .key").evaluateAll((all) => all.map((it) => it.getAttribute("href")))) {
+      const answer = await tab.request.get(base + link);
+      expect(answer.status() === 200 && !(await answer.text()).includes("<mark"), `a figure's link is understood: ${link.slice(0, 100)}`);
+    }
+  });
+  await step("saved searches", async () => {
+    const name = hostile.replace(/[\r\n]/g, "").slice(0, 70);
+    await go(tab, search("outcome:FAILURE entity:agent"));
+    await tab.getByText("Saved searches").click();
+    await tab.getByLabel("Name", { exact: true }).fill(name);
+    await tab.getByLabel("for everybody of the tenant").check();
+    await tab.getByRole("button", { name: "Save this search" }).click();
+    await tab.waitForURL(/outcome%3Afailure/);
+    await go(tab, "/");
+    await tab.getByText("Saved searches").click();
+    expect((await tab.locator(".saved .name").allTextContents()).includes(name), "a hostile name is shown as text");
+    expect((await tab.locator("main script, main img").count()) === 0, "a name is no element");
+    await look(tab, "saved");
+    await tab.locator(".saved a").click();
+    expect((await tab.locator("#q").inputValue()) === "outcome:failure entity:agent", "the search is in canonical form");
+    await tab.getByText("Saved searches").click();
+    await tab.getByRole("button", { name: /^Remove the saved search/ }).click();
+    await tab.waitForURL(`${base}/`);
+    expect((await tab.locator(".saved li").count()) === 0, "it is gone");
+  });
+  await step("a file that agrees with its manifest", async () => {
+    await go(tab, search("action:AGENT_*"));
+    const found = Number(await tab.locator(".chart figcaption strong").textContent());
+    await tab.locator("main").focus();
+    await tab.keyboard.press("e");
+    await tab.waitForFunction(() => document.activeElement?.name === "format");
+    await look(tab, "export", ['combobox "Format"', 'button "Download now"']);
+    await tab.keyboard.press("Tab");
+    for (let stops = 0; stops < 8; stops += 1) {
+      if (await tab.evaluate(() => document.activeElement.textContent.startsWith("Make a file"))) break;
+      await tab.keyboard.press("Tab");
+    }
+    await tab.keyboard.press("Enter");
+    await tab.waitForURL(`${base}/exports`);
+    const link = tab.getByRole("link", { name: /^Download/ }).first();
+    await link.waitFor({ timeout: 60000 });
+    await look(tab, "exports-made", ['link "Manifest']);
+    const taken = tab.waitForEvent("download");
+    await link.click();
+    const bytes = readFileSync(await (await taken).path());
+    const manifest = await (await tab.request.get(base + (await tab.getByRole("link", { name: /^Manifest/ }).first().getAttribute("href")))).json();
+    expect(manifest.complete && manifest.sha256 === createHash("sha256").update(bytes).digest("hex"), "the file has the manifest's hash");
+    const lines = bytes.toString().trimEnd().split("\n");
+    expect(manifest.rows === lines.length && lines.length === found, `${manifest.rows} rows, ${lines.length} lines, ${found} found`);
+    await go(tab, search("action:AGENT_*"));
+    await tab.locator("#export summary").click();
+    await tab.getByLabel("Format").selectOption("csv");
+    const streamed = tab.waitForEvent("download");
+    await tab.getByRole("button", { name: "Download now" }).click();
+    const csv = readFileSync(await (await streamed).path(), "utf8");
+    expect(csv.split("\r\n").length >= found + 1, "the stream is whole");
+  });
+  await step("what a rule found", async () => {
+    await go(tab, "/alerts");
+    const open = tab.getByRole("row", { name: /Many failed sign-ins/ });
+    await open.waitFor();
+    await open.getByRole("textbox").fill(hostile.replace(/[\r\n]/g, ""));
+    await open.getByRole("button").click();
+    await tab.waitForFunction(() => ![...document.querySelectorAll("tbody th")].some((cell) => cell.textContent.startsWith("Many failed")));
+    expect((await tab.locator("main script, main img").count()) === 0, "a note is no element");
+  });
+  await step("hostile grants", async () => {
+    await go(tab, "/access");
+    await tab.getByLabel("E-mail address or subject").fill("<img/src=x/onerror=window.hit=1>@example.com");
+    await tab.getByRole("button", { name: "Grant" }).click();
+    await tab.getByRole("row", { name: /<img\/src/ }).waitFor();
+    expect((await tab.locator("main img").count()) === 0 && !(await tab.evaluate(() => globalThis.hit)), "a grant is text");
+    await look(tab, "access-granted");
+  });
+  await step("only by keyboard", async () => {
+    await go(tab, "/dashboard");
+    const stop = async (is) => {
+      for (let stops = 0; stops < 60; stops += 1) {
+        await tab.keyboard.press("Tab");
+        if (await tab.evaluate(is)) return true;
+      }
+      return false;
+    };
+    expect(await stop(() => document.activeElement.getAttribute("href") === "/compliance"), "the navigation is in the order");
+    await tab.keyboard.press("Enter");
+    await tab.waitForURL(`${base}/compliance`);
+    expect(await stop(() => document.activeElement.getAttribute("href") === "/compliance/soc2"), "a framework is reached");
+    await tab.keyboard.press("Enter");
+    await tab.waitForURL(/soc2/);
+    expect(await stop(() => document.activeElement.matches("td.number a")), "a control's events are reached");
+    await tab.keyboard.press("Enter");
+    await tab.waitForURL(/\?q=/);
+    expect((await tab.locator("mark").count()) === 0, "the control's search is understood");
+  });
   await step("dark", async () => {
     const dark = await tabIn({ colorScheme: "dark" });
+    for (const [name, path, parts] of places) {
+      await go(dark, path);
+      await look(dark, `dark-${name}`, parts);
+    }
     await go(dark, "/");
     expect((await dark.evaluate(() => getComputedStyle(document.body).backgroundColor)) === "rgb(16, 21, 28)", "dark where the system is");
     await look(dark, "dark-search");
@@ -212,12 +346,15 @@ try {
   });
   await step("narrow", async () => {
     const narrow = await tabIn({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
-    for (const [name, path] of [["narrow-search", "/"], ["narrow-live", "/live"], ["narrow-actor", "/actors/user-alice"]]) {
+    for (const [name, path] of [["narrow-search", "/"], ["narrow-live", "/live"], ["narrow-actor", "/actors/user-alice"], ...places.map(([name, path]) => [`narrow-${name}`, path])]) {
       await go(narrow, path);
-      const wide = await narrow.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      expect(wide <= 0, `${name} is ${wide} pixels too wide`);
       await look(narrow, name);
     }
+    await go(narrow, "/");
+    await narrow.getByRole("button", { name: "Menu" }).click();
+    await look(narrow, "narrow-menu", ['navigation "Main"']);
+    await narrow.getByRole("link", { name: "Dashboard" }).click();
+    await narrow.waitForURL(`${base}/dashboard`);
   });
   await step("without scripts", async () => {
     const context = await browser.newContext({ javaScriptEnabled: false });
@@ -226,7 +363,7 @@ try {
     await still.getByLabel("API key").fill(key);
     await still.getByRole("button", { name: "Sign in" }).click();
     expect((await still.locator("#rows .row").count()) === 50, "rows without scripts");
-    await still.locator(".chart a").last().click();
+    await still.locator(".chart svg a").last().click();
     expect((await still.locator("#q").inputValue()).includes("after:"), "a bar is a link");
     await still.locator("#rows .open").first().click();
     expect((await still.locator("article.event h1").count()) === 1, "an event without scripts");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tests::bench::{BenchError, Extent, Report, edge, export, ingest, log, retention, verify};
+use tests::bench::{BenchError, Extent, Report, edge, export, ingest, log, retention, search, verify};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
@@ -18,6 +18,15 @@ struct Arguments {
     /// Only one side.
     #[arg(long, value_enum)]
     only: Option<Side>,
+    /// Events that are searched: 10,000,000 unless said, 300,000 with --quick.
+    #[arg(long, value_name = "COUNT")]
+    rows: Option<usize>,
+    /// Keep the events that are searched in this directory, and find them there the next time.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Search only with 50 tenants, or with 1.
+    #[arg(long, value_name = "COUNT")]
+    tenants: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,6 +34,7 @@ enum Side {
     Edge,
     Export,
     Ingest,
+    Search,
     Verify,
     Retention,
 }
@@ -63,6 +73,16 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     if asked(Side::Ingest) {
         report.extend(ingest::run(extent).await?);
         report.extend(log::run(extent).await?);
+    }
+    // It takes longer than all others together.
+    if arguments.only == Some(Side::Search) {
+        let usual = search::Size::of(extent);
+        let size = search::Size {
+            rows: arguments.rows.unwrap_or(usual.rows),
+            dir: arguments.data.clone(),
+            tenants: arguments.tenants,
+        };
+        report.extend(search::run(&size).await?);
     }
     if asked(Side::Verify) {
         report.extend(verify::run(extent)?);

@@ -56,6 +56,7 @@ pub struct Ingest {
     bin: PathBuf,
     dir: PathBuf,
     spec: IngestSpec,
+    variables: Vec<(&'static str, String)>,
     process: Option<Process>,
 }
 
@@ -65,8 +66,21 @@ impl Ingest {
     /// # Errors
     /// [`StackError`].
     pub async fn start(dir: &Path, spec: IngestSpec) -> Result<Self, StackError> {
+        Self::start_with(dir, spec, Vec::new()).await
+    }
+
+    /// The same with variables of the environment, which go before the configuration.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub async fn start_with(
+        dir: &Path,
+        spec: IngestSpec,
+        variables: Vec<(&'static str, String)>,
+    ) -> Result<Self, StackError> {
         fs::create_dir_all(dir).map_err(StackError::io(dir.display().to_string()))?;
-        let mut ingest = Self { bin: super::edgetrail_bin()?, dir: dir.to_path_buf(), spec, process: None };
+        let (bin, dir) = (super::edgetrail_bin()?, dir.to_path_buf());
+        let mut ingest = Self { bin, dir, spec, variables, process: None };
         let more = ingest.spec.more.clone();
         ingest.configure(more).await?;
         Ok(ingest)
@@ -93,6 +107,7 @@ impl Ingest {
             .arg("serve")
             .arg("--config")
             .arg(self.dir.join("edgetrail.toml"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(super::workspace_root());
         let mut process = Process::start("edgetrail", command, &self.dir.join("edgetrail.log"))?;
         process.wait_for(READY, |process| process.output().contains(LISTENING).then_some(())).await?;

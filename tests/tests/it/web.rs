@@ -18,6 +18,10 @@ struct Stage {
     producer: Producer,
     /// The key of another admin.
     second: String,
+    /// The key of somebody who sees personal data masked.
+    viewer: String,
+    /// The key of somebody who sees it for a reason.
+    investigator: String,
     _dir: tempfile::TempDir,
 }
 
@@ -28,23 +32,39 @@ impl Stage {
         // PostgreSQL runs as another user where tests run as root.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
         let key = SigningKey::generate();
-        let second = format!("etk_second_{}", hex::encode(random::<32>()));
+        let [second, viewer, investigator] = ["second", "viewer", "investigator"]
+            .map(|id| format!("etk_{id}_{}", hex::encode(random::<32>())));
+        let keys = [
+            ("second", "admin", &second),
+            ("viewer", "viewer", &viewer),
+            ("investigator", "investigator", &investigator),
+        ];
+        let configured = keys.map(|(id, role, key)| {
+            let hash = hex::encode(Sha256::digest(key));
+            format!(
+                "[[api_keys]]\nid = \"{id}\"\ntenant = \"demo\"\nperson = \"{id}@example.com\"\n\
+                 role = \"{role}\"\nsha256 = \"{hash}\"\n"
+            )
+        });
+        let more = configured.concat();
         let spec = IngestSpec {
             port: free_port(None).expect("a port"),
             key: key.clone(),
             api_key: format!("etk_dev_{}", hex::encode(random::<32>())),
-            more: format!(
-                "[[api_keys]]\nid = \"second\"\ntenant = \"demo\"\nrole = \"admin\"\nsha256 = \"{}\"\n",
-                hex::encode(Sha256::digest(&second))
-            ),
+            more,
         };
         let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
-        Self { ingest, producer: Producer::new(key), second, _dir: dir }
+        Self { ingest, producer: Producer::new(key), second, viewer, investigator, _dir: dir }
     }
 
-    /// A page as somebody who is signed in gets it.
+    /// A page as an admin gets it.
     async fn page(&self, url: &str) -> Answer {
-        let (cookie, _) = self.session(self.ingest.api_key()).await;
+        self.page_for(self.ingest.api_key(), url).await
+    }
+
+    /// A page as somebody who is signed in by a key gets it.
+    async fn page_for(&self, key: &str, url: &str) -> Answer {
+        let (cookie, _) = self.session(key).await;
         self.call(Call::new("GET", url).header("cookie", cookie)).await
     }
 
@@ -81,8 +101,26 @@ impl Stage {
     }
 }
 
-const PAGES: [&str; 9] =
-    ["/", "/live", "/coverage", "/inbox", "/integrity", "/streams", "/retention", "/holds", "/erasures"];
+const PAGES: [&str; 18] = [
+    "/",
+    "/dashboard",
+    "/live",
+    "/alerts",
+    "/entities",
+    "/actors",
+    "/compliance",
+    "/compliance/soc2",
+    "/coverage",
+    "/inbox",
+    "/integrity",
+    "/exports",
+    "/streams",
+    "/policies",
+    "/retention",
+    "/holds",
+    "/erasures",
+    "/access",
+];
 
 #[tokio::test]
 async fn pages_are_for_who_is_signed_in_and_allow_no_inline_script() {
@@ -160,6 +198,127 @@ async fn an_erasure_needs_a_second_person_and_a_hold_is_placed_and_released() {
     let release = action(&page, "/release").expect("a form");
     assert_eq!(stage.form(&release, &first, "").await.status, 303);
     assert!(stage.page("/holds").await.text().contains("released by dev"));
+}
+
+#[tokio::test]
+async fn periods_are_previewed_and_proposed_by_one_admin_and_approved_by_another() {
+    let stage = Stage::start().await;
+    let first = stage.ingest.api_key().to_owned();
+    let trial = "/retention?standard_days=100&critical_days=400&context_days=30";
+    let page = stage.page(trial).await.text();
+    assert!(page.contains("This is a preview") && page.contains("100, 400 and 30 days"), "{page}");
+    assert_eq!(stage.page("/retention?standard_days=1").await.status, 422);
+    let wish = "standard_days=100&critical_days=400&context_days=30";
+    let proposed = stage.form("/retention/periods", &first, wish).await;
+    assert_eq!(proposed.status, 303, "{}", proposed.text());
+    let short = stage.form("/retention/periods", &first, "standard_days=x&critical_days=400&context_days=30");
+    assert_eq!(short.await.status, 400);
+    let page = stage.page("/retention").await.text();
+    let approve = action(&page, "/approve").expect("a form to agree with");
+    assert_eq!(stage.form(&approve, &first, "").await.status, 403, "nobody agrees with themselves");
+    assert_eq!(stage.form(&approve, &stage.second, "").await.status, 303);
+    let page = stage.page("/retention").await.text();
+    assert!(page.contains("approved, counts from"), "the wait is shown: {page}");
+    let refuse = action(&page, "/refuse").expect("until then it can be refused");
+    assert_eq!(stage.form(&refuse, &first, "").await.status, 303);
+    let page = stage.page("/retention").await.text();
+    assert!(page.contains("refused") && action(&page, "/refuse").is_none(), "{page}");
+}
+
+#[tokio::test]
+async fn rule_packs_are_read_with_what_they_change_and_agreed_to_by_another_admin() {
+    let stage = Stage::start().await;
+    let first = stage.ingest.api_key().to_owned();
+    let packs = json!({"packs": [{"name": "shop", "version": 1, "rules": [{
+        "id": "order.create", "match": {"method": "POST", "path": "/api/orders"}, "level": "full",
+        "action": "ORDER_CREATED", "severity": "info", "entity": {"type": "order"}}]}]});
+    let call = Call::new("POST", "/v1/policy").header("authorization", format!("Bearer {first}"));
+    let answer = stage.call(Call { body: Some(packs.to_string()), ..call }).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told: Value = serde_json::from_str(&answer.text()).expect("JSON");
+    let url = format!("/policies/{}", told["version"]);
+    assert!(stage.page("/policies").await.text().contains(&format!("href=\"{url}\"")));
+    let page = stage.page(&url).await.text();
+    assert!(page.contains("<ins>order.create</ins>") && page.contains("proposed"), "{page}");
+    let approve = action(&page, "/approve").expect("a form to agree with");
+    assert_eq!(stage.form(&approve, &first, "").await.status, 403);
+    assert_eq!(stage.form(&approve, &stage.second, "").await.status, 303);
+    let page = stage.page(&url).await.text();
+    assert!(page.contains("active") && action(&page, "/approve").is_none(), "{page}");
+    assert_eq!(stage.page("/policies/99").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_investigator_says_why_before_an_export() {
+    let mut stage = Stage::start().await;
+    stage.producer.send(stage.ingest.address(), &[work(Utc::now(), 2)]).await;
+    let (cookie, csrf) = stage.session(&stage.investigator).await;
+    let page = async |url: &str| stage.call(Call::new("GET", url).header("cookie", cookie.clone())).await;
+    let before = page("/?q=entity%3Aagent").await.text();
+    assert!(before.contains("Show personal data") && !before.contains("Download now"), "{before}");
+    assert!(!before.contains("erin@example.com"));
+    let wish = "q=entity%3Aagent&format=csv";
+    let refused = stage.post(&format!("/exports?csrf={csrf}"), Some(cookie.clone()), wish).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let short =
+        stage.post(&format!("/unmask?csrf={csrf}"), Some(cookie.clone()), "q=&reason=x&minutes=5").await;
+    assert_eq!(short.status, 400, "{}", short.text());
+    let fields = "q=entity%3Aagent&reason=case+seven&minutes=5";
+    let shown = stage.post(&format!("/unmask?csrf={csrf}"), Some(cookie.clone()), fields).await;
+    assert_eq!((shown.status, shown.header("location")), (303, Some("/?q=entity%3Aagent")));
+    let after = page("/?q=entity%3Aagent").await.text();
+    assert!(after.contains("Download now") && after.contains("erin@example.com"), "{after}");
+    assert!(!after.contains("with proofs"), "proofs are for auditors");
+    assert_eq!(stage.post(&format!("/exports?csrf={csrf}"), Some(cookie.clone()), wish).await.status, 303);
+    assert!(page("/exports").await.text().contains("entity:agent"));
+}
+
+#[tokio::test]
+async fn viewers_are_offered_nothing_that_they_may_not_do() {
+    let mut stage = Stage::start().await;
+    stage.producer.send(stage.ingest.address(), &[work(Utc::now(), 2)]).await;
+    let page = stage.page_for(&stage.viewer, "/?q=is:failed").await.text();
+    assert!(page.contains("id=\"saved\"") && !page.contains("id=\"export\""), "{page}");
+    for url in ["/exports", "/holds", "/erasures", "/access"] {
+        assert!(!page.contains(&format!("href=\"{url}\"")), "{url} is not offered");
+        assert_eq!(stage.page_for(&stage.viewer, url).await.status, 403, "{url}");
+    }
+    let retention = stage.page_for(&stage.viewer, "/retention").await.text();
+    assert!(!retention.contains("Propose") && !retention.contains("What goes next"), "{retention}");
+    assert_eq!(stage.form("/exports", &stage.viewer, "q=&format=csv").await.status, 403);
+    for url in ["/dashboard", "/actors", "/entities", "/alerts"] {
+        let page = stage.page_for(&stage.viewer, url).await;
+        assert!(page.status == 200, "{url}");
+        assert!(!page.text().contains("erin@example.com"), "{url} shows an address");
+    }
+    let saved =
+        stage.form("/searches", stage.ingest.api_key(), "name=A&q=actor%3Aerin%40example.com&shared=1").await;
+    assert_eq!((saved.status, saved.header("location")), (303, Some("/?q=actor%3Aerin%40example.com")));
+    let page = stage.page_for(&stage.viewer, "/").await.text();
+    assert!(page.contains("actor:e***@example.com") && !page.contains("erin@example.com"), "{page}");
+}
+
+#[tokio::test]
+async fn access_is_granted_and_revoked_and_a_session_is_ended() {
+    let stage = Stage::start().await;
+    let first = stage.ingest.api_key().to_owned();
+    let endless = stage.form("/access", &first, "who=ada%40example.com&role=auditor&until=").await;
+    assert_eq!(endless.status, 400, "an auditor's access ends: {}", endless.text());
+    let granted = stage.form("/access", &first, "who=ada%40example.com&role=auditor&until=2999-01-31").await;
+    assert_eq!(granted.status, 303, "{}", granted.text());
+    let page = stage.page("/access").await.text();
+    assert!(page.contains("ada@example.com") && page.contains("2999-01-31 23:59:59"), "{page}");
+    assert!(!page.contains(&first), "keys are told by their names alone");
+    let revoke = action(&page, "/revoke").expect("a form");
+    assert_eq!(stage.form(&revoke, &first, "").await.status, 303);
+    assert!(stage.page("/access").await.text().contains("revoked by dev"));
+    let (cookie, _) = stage.session(&stage.viewer).await;
+    let page = stage.page("/access").await.text();
+    let of_viewer = page.split("<tr>").find(|row| row.contains("End the session of viewer")).expect("a row");
+    let end = action(of_viewer, "/end").expect("a form");
+    assert_eq!(stage.form(&end, &first, "").await.status, 303);
+    let after = stage.call(Call::new("GET", "/").header("cookie", cookie)).await;
+    assert_eq!(after.status, 303, "it is asked to sign in");
 }
 
 /// The path that a form of a page is sent to.
@@ -301,5 +460,5 @@ async fn a_person_finds_reads_and_follows_events_in_a_browser() {
     let seen = browse(&chromium, &mut stage, &pictures).await;
     assert_eq!(seen["problems"], json!([]), "{seen:#}");
     assert_eq!(seen["foreign"], json!([]), "{seen:#}");
-    assert!(seen["pages"].as_u64() >= Some(12), "{seen:#}");
+    assert!(seen["pages"].as_u64() >= Some(60), "{seen:#}");
 }

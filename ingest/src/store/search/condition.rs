@@ -15,6 +15,8 @@ use crate::receive::rollup::UNMAPPED_MUTATION;
 
 type Sql = QueryBuilder<Postgres>;
 
+/// The random seed of a whole opening is no text.
+const TEXTS: &str = "substr(opening, case get_byte(opening, 0) when 1 then 35 else 3 end)";
 const OWN: &str = "(host = 'ingest' and starts_with(rule, 'ingest/'))";
 
 /// Writes a condition.
@@ -256,21 +258,19 @@ fn push_words(sql: &mut Sql, pattern: &Pattern) {
     joined(sql, " or ", &forms, |sql, parts| match parts.as_slice() {
         // Without letters there is one spelling, and digits would be found in the escapes below.
         [text] if !text.bytes().any(|byte| byte.is_ascii_alphabetic()) => {
-            sql.push("position(").push_bind(text.clone().into_bytes()).push(" in opening) > 0");
+            sql.push("position(").push_bind(text.clone().into_bytes()).push(" in ").push(TEXTS).push(") > 0");
         }
         parts => {
             let inner: Vec<String> = parts.iter().map(|part| like_escaped(&byte_escaped(part))).collect();
-            // The random seed of a whole opening is no text.
-            sql.push(
-                "encode(substr(opening, case get_byte(opening, 0) when 1 then 35 else 3 end), 'escape') ilike ",
-            );
+            // What is encoded is ASCII, so no other collation is needed.
+            sql.push("encode(").push(TEXTS).push(", 'escape') collate \"C\" ilike ");
             sql.push_bind(format!("%{}%", inner.join("%")));
         }
     });
 }
 
 /// The inside of a JSON string.
-fn json_escaped(text: &str) -> String {
+pub(super) fn json_escaped(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }

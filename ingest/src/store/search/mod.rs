@@ -6,18 +6,20 @@ mod counts;
 mod hits;
 mod people;
 mod sweep;
+mod words;
 
-pub use counts::{Cell, FacetField, FacetRow, facets, histogram};
+pub use counts::{Cell, Counted, FacetField, FacetRow, counted_apart, facets, histogram};
 pub use hits::{Alike, Among, Hit, Likeness, SECURITY_ALERT_RAISED, Wanted, alike, hits};
 pub use people::{Figure, Person, figures, person};
 pub use sweep::{Sweep, Swept};
 
 use chrono::{DateTime, Utc};
 use shared::event::Timestamp;
-use shared::search::{Query, Term, TextField};
+use shared::search::{Expr, Query, Term, TextField};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use self::words::Words;
 use super::events::StoredEvent;
 use super::{Doing as _, Store, StoreError};
 use crate::receive::rollup::COVERAGE_RECORDED;
@@ -47,6 +49,11 @@ pub struct Position {
 }
 
 impl Scope {
+    /// Whether it asks for nothing but a time, which `from` and `to` say as a whole.
+    fn is_only_time(&self) -> bool {
+        self.query.conjuncts().iter().all(|expr| matches!(expr, Expr::Term(Term::When(_))))
+    }
+
     /// The `where` of a statement over `events`.
     fn push(&self, sql: &mut QueryBuilder<Postgres>) {
         sql.push(" where tenant_id = ").push_bind(self.tenant.clone());
@@ -77,17 +84,25 @@ pub async fn page(
     after: Option<Position>,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, StoreError> {
+    if let Some(words) = Words::of(scope) {
+        return words.page(store, after, usize::try_from(limit).unwrap_or(0)).await;
+    }
     let mut sql = QueryBuilder::<Postgres>::new(
         "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
          from events",
     );
     scope.push(&mut sql);
+    push_after(&mut sql, after);
+    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
+    sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
+}
+
+/// Only what stands behind a place in the list.
+fn push_after(sql: &mut QueryBuilder<Postgres>, after: Option<Position>) {
     if let Some(after) = after {
         // A row comparison alone prunes no partition.
         sql.push(" and filed_at <= ").push_bind(after.filed_at);
         sql.push(" and (filed_at, id) < (").push_bind(after.filed_at);
         sql.push(", ").push_bind(after.id).push(")");
     }
-    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
-    sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
 }

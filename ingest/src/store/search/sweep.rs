@@ -5,7 +5,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Position, Scope};
+use super::{Position, Scope, push_after};
 use crate::store::{Doing as _, Store, StoreError};
 
 /// Events of one page at most.
@@ -62,11 +62,7 @@ impl Sweep {
         );
         self.scope.push(&mut sql);
         sql.push(" and received_at <= ").push_bind(self.until);
-        if let Some(after) = self.after {
-            sql.push(" and filed_at <= ").push_bind(after.filed_at);
-            sql.push(" and (filed_at, id) < (").push_bind(after.filed_at);
-            sql.push(", ").push_bind(after.id).push(")");
-        }
+        push_after(&mut sql, self.after);
         let limit = i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX);
         sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
         let mut rows = sql.build_query_as::<Swept>().fetch(self.store.pool());

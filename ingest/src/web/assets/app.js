@@ -128,6 +128,7 @@ document.addEventListener("keydown", (press) => {
     "/": () => { const q = $("#q"); if (q) { q.focus(); q.select(); } else location.href = "/"; },
     j: () => select(current + 1),
     k: () => select(current - 1),
+    e: () => { const tool = $("#export"); if (tool) { tool.open = true; $("select, input:not([type=hidden])", tool)?.focus(); } },
     u: turnZone,
     t: turnTheme,
     "?": () => help.showModal(),
@@ -135,12 +136,12 @@ document.addEventListener("keydown", (press) => {
   if (act) { press.preventDefault(); act(); }
 });
 
-// The chart: drag over bars to look at their time alone.
-const chart = $(".chart svg");
-if (chart) {
+// Charts: drag over bars to look at their time alone.
+for (const figure of $$(".chart")) {
+  const chart = $("svg", figure);
   const brush = $(".brush", chart);
   const bars = chart.viewBox.baseVal.width;
-  const [from, to] = $$(".chart .axis time").map((time) => Date.parse(time.dateTime));
+  const [from, to] = $$(".axis time", figure).map((time) => Date.parse(time.dateTime));
   const at = (pointer) => {
     const box = chart.getBoundingClientRect();
     return Math.max(0, Math.min(bars, ((pointer.clientX - box.left) / box.width) * bars));
@@ -168,7 +169,7 @@ if (chart) {
     began = null;
     if (!moved) return;
     const time = (bar) => new Date(from + ((to - from) * bar) / bars).toISOString();
-    const base = $(".chart").dataset.timeless;
+    const base = figure.dataset.timeless;
     location.href = `/?q=${encodeURIComponent(`${base} after:${time(one)} before:${time(other)}`.trim())}`;
   });
   chart.addEventListener("click", (click) => moved && click.preventDefault(), true);
@@ -240,6 +241,20 @@ if (q && offer) {
     press.preventDefault();
   });
 }
+
+// Files that are being made: the list looks again until there is none.
+const files = $("#exports");
+async function lookAgain() {
+  const answer = await fetch(files.dataset.busy).catch(() => null);
+  const page = answer?.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+  const list = page && $("#exports", page);
+  if (list) {
+    files.replaceChildren(...document.adoptNode(list).childNodes);
+    showTimes(files);
+  }
+  if (!list || list.dataset.busy) setTimeout(lookAgain, 2000);
+}
+if (files?.dataset.busy) setTimeout(lookAgain, 1000);
 
 // Live: rows as they come. The browser comes back by itself, with the place up to which it was told.
 const live = $("[data-live]");

@@ -1,0 +1,259 @@
+//! Words without a field: compared with openings here and not in the database, which takes seven times as long to make a text of
+//! an opening as to send it.
+//!
+//! The window is looked through from its end: what is frequent fills a page from the newest part. What is left for what is
+//! rare is looked through on several connections.
+
+use chrono::{DateTime, Utc};
+use memchr::memmem;
+use shared::search::{Expr, Pattern, Query, Term};
+use sqlx::{Postgres, QueryBuilder, Row as _};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::condition::json_escaped;
+use super::{Position, Scope, push_after};
+use crate::store::events::StoredEvent;
+use crate::store::{Doing as _, Store, StoreError};
+
+/// Parts of a window: the newest is looked through by itself, the others together.
+const PARTS: i32 = 9;
+/// Connections on which the others are looked through.
+const SCANS: i32 = 4;
+/// Events that are looked at first: what is frequent is among them.
+const FIRST_TOGETHER: usize = 500;
+/// Events that come in one row: 2 MB of usual ones.
+const TOGETHER: usize = 4_000;
+
+/// Words that an event must have, and the rest of a search.
+#[derive(Debug, Clone)]
+pub(super) struct Words {
+    all: Vec<Needle>,
+    rest: Scope,
+}
+
+/// One word or phrase: one of its spellings, each as the texts between its wildcards.
+#[derive(Debug, Clone)]
+struct Needle(Vec<Vec<memmem::Finder<'static>>>);
+
+impl Needle {
+    fn of(pattern: &Pattern) -> Self {
+        let finders = |escape: fn(&str) -> String| {
+            let parts = pattern.parts().iter();
+            parts.map(|part| memmem::Finder::new(&escape(part).to_ascii_lowercase()).into_owned()).collect()
+        };
+        let mut spellings: Vec<Vec<_>> = vec![finders(str::to_owned), finders(json_escaped)];
+        spellings.dedup_by(|one, other| {
+            one.len() == other.len()
+                && one.iter().zip(&*other).all(|(one, other)| one.needle() == other.needle())
+        });
+        Self(spellings)
+    }
+
+    fn is_in(&self, lower: &[u8]) -> bool {
+        self.0.iter().any(|parts| {
+            let mut rest = lower;
+            parts.iter().all(|part| match part.find(rest) {
+                Some(at) => {
+                    rest = &rest[at + part.needle().len()..];
+                    true
+                }
+                None => false,
+            })
+        })
+    }
+}
+
+/// Where the texts of an opening begin: the random seed of a whole one is no text.
+fn texts(opening: &[u8]) -> &[u8] {
+    let skipped = if opening.first() == Some(&1) { 34 } else { 2 };
+    opening.get(skipped..).unwrap_or_default()
+}
+
+impl Words {
+    /// The words of a search; none if it has none, or one that need not occur.
+    pub(super) fn of(scope: &Scope) -> Option<Self> {
+        let (words, rest): (Vec<_>, Vec<_>) =
+            scope.query.conjuncts().iter().partition(|expr| matches!(expr, Expr::Term(Term::Words(_))));
+        let rest = Query::of(rest.into_iter().cloned().collect());
+        if words.is_empty() || rest.mentions(|term| matches!(term, Term::Words(_))) {
+            return None;
+        }
+        let needle = |expr: &Expr| match expr {
+            Expr::Term(Term::Words(pattern)) => Some(Needle::of(pattern)),
+            _ => None,
+        };
+        let all = words.into_iter().filter_map(needle).collect();
+        Some(Self { all, rest: Scope { query: rest, ..scope.clone() } })
+    }
+
+    /// A page of events that have all of them, newest first, from behind a place on.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub(super) async fn page(
+        self,
+        store: &Store,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let scope = &self.rest;
+        let end = scope.to.unwrap_or_else(|| scope.now.to_utc());
+        let end = after.map_or(end, |after| end.min(after.filed_at)).max(scope.from);
+        let part = (end - scope.from) / PARTS;
+        let edge = |at: i32| if at == PARTS { scope.from } else { end - part * at };
+        let newest = (edge(1), scope.to);
+        let mut found = self.clone().scan(store.clone(), newest, after, limit).await?;
+        if found.len() >= limit {
+            return Ok(found);
+        }
+        let mut scans = JoinSet::new();
+        for at in 0..SCANS {
+            let (first, last) = (1 + (PARTS - 1) * at / SCANS, 1 + (PARTS - 1) * (at + 1) / SCANS);
+            let scan =
+                self.clone().scan(store.clone(), (edge(last), Some(edge(first))), after, limit - found.len());
+            scans.spawn(async move { scan.await.map(|page| (at, page)) });
+        }
+        let mut parts = Vec::new();
+        while let Some(part) = scans.join_next().await {
+            parts.push(part.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?);
+        }
+        parts.sort_unstable_by_key(|(at, _)| *at);
+        found.extend(parts.into_iter().flat_map(|(_, page)| page));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The newest events of a part of the window that have all of them.
+    async fn scan(
+        self,
+        store: Store,
+        (from, to): (DateTime<Utc>, Option<DateTime<Utc>>),
+        mut after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let scope = Scope { from, to, ..self.rest.clone() };
+        let (mut found, mut lower) = (Vec::new(), Vec::new());
+        let mut size = FIRST_TOGETHER;
+        loop {
+            let bundle = Bundle::read(&store, &scope, after, size).await?;
+            let mut openings = bundle.openings.as_slice();
+            for (at, id) in bundle.ids.iter().enumerate() {
+                let opening = taken(&mut openings).ok_or(StoreError::Damaged("bundle of openings"))?;
+                lower.clear();
+                lower.extend_from_slice(texts(opening));
+                lower.make_ascii_lowercase();
+                if self.all.iter().all(|needle| needle.is_in(&lower)) {
+                    found.push(StoredEvent {
+                        id: *id,
+                        filed_at: bundle.filed[at],
+                        received_at: bundle.received[at],
+                        opening: opening.to_vec(),
+                        pseudonym: bundle.pseudonyms[at].clone(),
+                    });
+                    if found.len() >= limit {
+                        return Ok(found);
+                    }
+                }
+            }
+            match bundle.ids.last().zip(bundle.filed.last()) {
+                Some((id, filed_at)) if bundle.ids.len() >= size => {
+                    after = Some(Position { filed_at: *filed_at, id: *id });
+                }
+                _ => return Ok(found),
+            }
+            size = TOGETHER;
+        }
+    }
+}
+
+/// Events in one row, newest first: many rows cost the database and this process several times what looking at them does.
+#[derive(Debug, Default)]
+struct Bundle {
+    ids: Vec<Uuid>,
+    filed: Vec<DateTime<Utc>>,
+    received: Vec<DateTime<Utc>>,
+    pseudonyms: Vec<Option<String>>,
+    /// One after the other, each behind its length as a u32be.
+    openings: Vec<u8>,
+}
+
+impl Bundle {
+    async fn read(
+        store: &Store,
+        scope: &Scope,
+        after: Option<Position>,
+        size: usize,
+    ) -> Result<Self, StoreError> {
+        let doing = "looking for words";
+        let mut sql = QueryBuilder::<Postgres>::new(
+            "select array_agg(id), array_agg(filed_at), array_agg(received_at),
+                 array_agg(case when get_byte(opening, 0) = 2 then actor_id end),
+                 string_agg(int4send(octet_length(opening)) || opening, ''::bytea)
+             from (select id, filed_at, received_at, actor_id, opening from events",
+        );
+        scope.push(&mut sql);
+        push_after(&mut sql, after);
+        sql.push(" order by filed_at desc, id desc limit ").push_bind(i64::try_from(size).unwrap_or(0));
+        sql.push(") newest");
+        let row = sql.build().fetch_one(store.pool()).await.doing(doing)?;
+        let ids: Option<Vec<Uuid>> = row.try_get(0).doing(doing)?;
+        let Some(ids) = ids else { return Ok(Self::default()) };
+        Ok(Self {
+            ids,
+            filed: row.try_get(1).doing(doing)?,
+            received: row.try_get(2).doing(doing)?,
+            pseudonyms: row.try_get(3).doing(doing)?,
+            openings: row.try_get(4).doing(doing)?,
+        })
+    }
+}
+
+/// The next opening of a bundle.
+fn taken<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, after) = rest.split_first_chunk::<4>()?;
+    let (opening, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+    *rest = after;
+    Some(opening)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_in(parts: &[&str], text: &[u8]) -> bool {
+        let pattern = Pattern::of(parts.iter().map(|part| (*part).to_owned()).collect()).expect("a pattern");
+        Needle::of(&pattern).is_in(&text.to_ascii_lowercase())
+    }
+
+    #[test]
+    fn a_word_is_found_anywhere_in_any_case_of_its_letters_and_as_json_writes_it() {
+        assert!(is_in(&["InVoice"], b"\xff an INVOICE\0"));
+        assert!(is_in(&["inv", "bot"], b"the invoice bot"));
+        assert!(!is_in(&["bot", "inv"], b"the invoice bot"));
+        assert!(!is_in(&["aba", "ba"], b"caba"), "nothing is counted twice");
+        assert!(is_in(&["say \"hi\""], br#"{"a":"Say \"Hi\""}"#));
+        assert!(is_in(&["50%_"], b"at 50%_") && !is_in(&["50%_"], b"at 50xx"));
+        assert!(is_in(&["Zo\u{eb}"], "zo\u{eb}".as_bytes()) && !is_in(&["Zo\u{cb}"], "zo\u{eb}".as_bytes()));
+        assert!(!is_in(&["x"], b""));
+    }
+
+    #[test]
+    fn a_bundle_that_is_cut_ends() {
+        let bytes =
+            [&2_u32.to_be_bytes()[..], b"ab", &0_u32.to_be_bytes(), &5_u32.to_be_bytes(), b"cut"].concat();
+        let mut rest = bytes.as_slice();
+        assert_eq!((taken(&mut rest), taken(&mut rest)), (Some(&b"ab"[..]), Some(&b""[..])));
+        assert_eq!((taken(&mut rest), taken(&mut &b"abc"[..])), (None, None));
+    }
+
+    #[test]
+    fn the_seed_of_an_opening_is_no_text() {
+        let mut opening = vec![1];
+        opening.extend([b'7'; 32]);
+        opening.extend(*b"\x01text");
+        assert_eq!(texts(&opening), b"text");
+        assert_eq!(texts(b"\x02\x01text"), b"text");
+        assert_eq!((texts(b""), texts(b"\x01x")), (&b""[..], &b""[..]));
+    }
+}
