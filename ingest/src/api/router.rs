@@ -17,8 +17,8 @@ use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
     events, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
-    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in, streams,
-    subjects, unmask, writes,
+    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in,
+    streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;

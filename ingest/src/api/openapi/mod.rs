@@ -12,6 +12,7 @@ mod events;
 mod exports;
 mod log;
 mod operation;
+mod own_activity;
 mod people;
 mod policy;
 mod retention;
@@ -92,6 +93,7 @@ fn operations() -> Vec<Operation> {
         capture::operations(),
         policy::operations(),
         people::operations(),
+        own_activity::operations(),
         retention::operations(),
         access::operations(),
         detection::operations(),
@@ -109,6 +111,7 @@ fn schemas() -> Map<String, Value> {
         capture::schemas(),
         policy::schemas(),
         people::schemas(),
+        own_activity::schemas(),
         retention::schemas(),
         access::schemas(),
         detection::schemas(),

@@ -14,6 +14,7 @@ pub(super) enum Tag {
     Capture,
     Policy,
     People,
+    OwnActivity,
     Retention,
     Access,
     Detection,
@@ -24,12 +25,13 @@ pub(super) enum Tag {
 
 impl Tag {
     /// Every chapter, in order.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Events,
         Self::Exports,
         Self::Capture,
         Self::Policy,
         Self::People,
+        Self::OwnActivity,
         Self::Retention,
         Self::Access,
         Self::Detection,
@@ -45,6 +47,7 @@ impl Tag {
             Self::Capture => "Capture",
             Self::Policy => "Policy",
             Self::People => "People",
+            Self::OwnActivity => "Own activity",
             Self::Retention => "Retention",
             Self::Access => "Access",
             Self::Detection => "Detection",
@@ -61,6 +64,7 @@ impl Tag {
             Self::Capture => "How much of what happens is recorded, and what is not.",
             Self::Policy => "The rules by which the edge records.",
             Self::People => "A person's data, exported and erased.",
+            Self::OwnActivity => "What people see of themselves, by a token of the application.",
             Self::Retention => "How long what is kept, and what is held back.",
             Self::Access => "Who may read, and who is signed in.",
             Self::Detection => "What rules find in what is recorded.",
@@ -93,6 +97,7 @@ pub(super) struct Operation {
     given: Vec<Given>,
     refusals: Vec<(u16, &'static str)>,
     asks_by_itself: bool,
+    by_token: bool,
 }
 
 impl Operation {
@@ -114,8 +119,21 @@ impl Operation {
         summary: &'static str,
     ) -> Self {
         let (parameters, given, refusals) = (Vec::new(), Vec::new(), Vec::new());
-        let (details, body, asks_by_itself) = (None, None, false);
-        Self { method, path, id, tag, summary, details, parameters, body, given, refusals, asks_by_itself }
+        let (details, body, asks_by_itself, by_token) = (None, None, false, false);
+        Self {
+            method,
+            path,
+            id,
+            tag,
+            summary,
+            details,
+            parameters,
+            body,
+            given,
+            refusals,
+            asks_by_itself,
+            by_token,
+        }
     }
 
     /// What else there is to say.
@@ -208,6 +226,11 @@ impl Operation {
         Self { asks_by_itself: true, ..self }
     }
 
+    /// That a token of the application says who asks.
+    pub(super) fn by_token(self) -> Self {
+        Self { by_token: true, ..self }
+    }
+
     /// As the document says it, of a route.
     pub(super) fn described(&self, route: &Route) -> Value {
         let mut described = json!({
@@ -235,6 +258,9 @@ impl Operation {
     fn security(&self, route: &Route) -> Value {
         let session =
             if self.method == "GET" { json!({"session": []}) } else { json!({"session": [], "csrf": []}) };
+        if self.by_token {
+            return json!([{"token": []}]);
+        }
         match (route.needs, self.asks_by_itself) {
             (Some(_), _) => json!([{"key": []}, session]),
             (None, true) => json!([{"key": []}, session, {}]),
@@ -336,6 +362,10 @@ pub(super) fn security_schemes() -> Value {
         "key": {
             "type": "http", "scheme": "bearer", "bearerFormat": "etk_<id>_<secret>",
             "description": "An API key: `Authorization: Bearer etk_…`.",
+        },
+        "token": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "A token of the application's own sign-in, of the tenant `access.app.tenant`.",
         },
         "session": {
             "type": "apiKey", "in": "cookie", "name": crate::auth::COOKIE,
