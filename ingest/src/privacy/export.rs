@@ -130,7 +130,7 @@ impl Privacy {
         format: Format,
     ) -> Result<mpsc::Receiver<Piece>, PrivacyError> {
         let newest = (self.clock.now().to_utc() + chrono::TimeDelta::days(2), Uuid::nil());
-        let first = own_activity::page(&self.store, &theirs(tenant, subject, newest), 1).await?;
+        let first = own_activity::page(&self.store, &visible_to(tenant, subject, newest), 1).await?;
         if first.is_empty() {
             return Err(PrivacyError::Unknown);
         }
@@ -169,7 +169,8 @@ impl Privacy {
         let mut sums = Found::default();
         let mut prover = Prover::new(self.store.clone());
         loop {
-            let page = own_activity::page(&self.store, &theirs(tenant, subject, before), OWN_PAGE).await?;
+            let page =
+                own_activity::page(&self.store, &visible_to(tenant, subject, before), OWN_PAGE).await?;
             let Some(last) = page.last() else { break };
             before = (last.filed_at, last.id);
             let mut handed = Vec::with_capacity(page.len());
@@ -310,7 +311,7 @@ impl Privacy {
 }
 
 /// What a person may see of themselves, from a place on.
-fn theirs<'a>(
+fn visible_to<'a>(
     tenant: &'a TenantId,
     subject: &'a str,
     before: (chrono::DateTime<chrono::Utc>, Uuid),
