@@ -47,7 +47,7 @@ impl Tag {
             Self::Capture => "Capture",
             Self::Policy => "Policy",
             Self::People => "People",
-            Self::OwnActivity => "Own activity",
+            Self::OwnActivity => "Activity",
             Self::Retention => "Retention",
             Self::Access => "Access",
             Self::Detection => "Detection",
