@@ -11,8 +11,8 @@ mod detection;
 mod events;
 mod exports;
 mod log;
-mod me;
 mod operation;
+mod own_activity;
 mod people;
 mod policy;
 mod retention;
@@ -96,7 +96,7 @@ fn operations() -> Vec<Operation> {
         capture::operations(),
         policy::operations(),
         people::operations(),
-        me::operations(),
+        own_activity::operations(),
         retention::operations(),
         access::operations(),
         detection::operations(),
@@ -115,7 +115,7 @@ fn schemas() -> Map<String, Value> {
         capture::schemas(),
         policy::schemas(),
         people::schemas(),
-        me::schemas(),
+        own_activity::schemas(),
         retention::schemas(),
         access::schemas(),
         detection::schemas(),

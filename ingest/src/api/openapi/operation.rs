@@ -15,7 +15,7 @@ pub(super) enum Tag {
     Capture,
     Policy,
     People,
-    Me,
+    OwnActivity,
     Retention,
     Access,
     Detection,
@@ -33,7 +33,7 @@ impl Tag {
         Self::Capture,
         Self::Policy,
         Self::People,
-        Self::Me,
+        Self::OwnActivity,
         Self::Retention,
         Self::Access,
         Self::Detection,
@@ -50,7 +50,7 @@ impl Tag {
             Self::Capture => "Capture",
             Self::Policy => "Policy",
             Self::People => "People",
-            Self::Me => "Me",
+            Self::OwnActivity => "Activity",
             Self::Retention => "Retention",
             Self::Access => "Access",
             Self::Detection => "Detection",
@@ -68,7 +68,7 @@ impl Tag {
             Self::Capture => "How much of what happens is recorded, and what is not.",
             Self::Policy => "The rules by which the edge records.",
             Self::People => "A person's data, exported and erased.",
-            Self::Me => "What people see of themselves.",
+            Self::OwnActivity => "What people see of themselves, by a token of the application.",
             Self::Retention => "How long what is kept, and what is held back.",
             Self::Access => "Who may read, and who is signed in.",
             Self::Detection => "What rules find in what is recorded.",
@@ -101,7 +101,7 @@ pub(super) struct Operation {
     given: Vec<Given>,
     refusals: Vec<(u16, &'static str)>,
     asks_by_itself: bool,
-    by_app_token: bool,
+    by_token: bool,
 }
 
 impl Operation {
@@ -123,7 +123,7 @@ impl Operation {
         summary: &'static str,
     ) -> Self {
         let (parameters, given, refusals) = (Vec::new(), Vec::new(), Vec::new());
-        let (details, body, asks_by_itself, by_app_token) = (None, None, false, false);
+        let (details, body, asks_by_itself, by_token) = (None, None, false, false);
         Self {
             method,
             path,
@@ -136,7 +136,7 @@ impl Operation {
             given,
             refusals,
             asks_by_itself,
-            by_app_token,
+            by_token,
         }
     }
 
@@ -231,8 +231,8 @@ impl Operation {
     }
 
     /// That a token of the application asks, and no key or session.
-    pub(super) fn by_app_token(self) -> Self {
-        Self { by_app_token: true, ..self }
+    pub(super) fn by_token(self) -> Self {
+        Self { by_token: true, ..self }
     }
 
     /// As the document says it, of a route.
@@ -262,8 +262,8 @@ impl Operation {
     fn security(&self, route: &Route) -> Value {
         let session =
             if self.method == "GET" { json!({"session": []}) } else { json!({"session": [], "csrf": []}) };
-        if self.by_app_token {
-            return json!([{"app_token": []}]);
+        if self.by_token {
+            return json!([{"token": []}]);
         }
         match (route.needs, self.asks_by_itself) {
             (Some(_), _) => json!([{"key": []}, session]),
@@ -307,7 +307,7 @@ impl Operation {
 
     /// What every route of its kind can answer.
     fn usual(&self, route: &Route) -> impl Iterator<Item = &'static Usual> {
-        let (is_guarded, has_body) = (route.needs.is_some() || self.by_app_token, self.body.is_some());
+        let (is_guarded, has_body) = (route.needs.is_some() || self.by_token, self.body.is_some());
         USUAL.iter().filter(move |(status, ..)| match status {
             400 | 401 | 403 | 429 => is_guarded,
             413 => has_body,
@@ -367,9 +367,9 @@ pub(super) fn security_schemes() -> Value {
             "type": "http", "scheme": "bearer", "bearerFormat": "etk_<id>_<secret>",
             "description": "An API key: `Authorization: Bearer etk_…`.",
         },
-        "app_token": {
+        "token": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "A token of the application, as its users have it.",
+            "description": "A token of the application's own sign-in, of the tenant `access.app.tenant`.",
         },
         "session": {
             "type": "apiKey", "in": "cookie", "name": crate::auth::COOKIE,
