@@ -12,6 +12,7 @@ pub mod command;
 pub mod compliance;
 pub mod config;
 pub mod correlate;
+pub mod detect;
 pub mod evidence;
 pub mod export;
 pub mod integrity;

@@ -18,6 +18,7 @@ use crate::auth::{ApiKey, Attempts, Provider, Reads, Signers, Verifier, reads};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
+use crate::detect;
 use crate::export::Exports;
 use crate::integrity::Watch;
 use crate::ledger::key::{KeyFileError, LogKey};
@@ -268,6 +269,7 @@ impl Backend {
             retention,
             exports,
             cursors,
+            rules: config.detection.rules.into(),
             readers: Readers::new(config.limits.reader),
             reads,
             access: config.access,
@@ -363,6 +365,13 @@ impl Backend {
             self.state.clock.clone(),
             access_stopped,
         ));
+        let (stop_detection, detection_stopped) = watch::channel(false);
+        let detection = tokio::spawn(detect::run(
+            self.state.store.clone(),
+            Arc::clone(&self.state.rules),
+            self.state.clock.clone(),
+            detection_stopped,
+        ));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -393,6 +402,8 @@ impl Backend {
         }
         months.abort();
         let _ = tallies.await;
+        let _ = stop_detection.send(true);
+        let _ = detection.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;

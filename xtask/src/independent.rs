@@ -1,5 +1,6 @@
-//! Code that shares nothing with ours, for the tests that hold the log against it: a verifier and a witness from PyPI, and
-//! a stand-in for S3. They live in `target/independent`, exact versions in `tests/independent/requirements.txt`.
+//! Code that shares nothing with ours, for the tests that hold ours against it: a verifier and a witness from PyPI, a
+//! stand-in for S3, and what makes requests up from the API's document. They live in `target/independent`, exact versions
+//! in `tests/independent/requirements.txt`.
 
 use std::fs;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ mod dev;
 mod edge;
 mod independent;
 mod npm;
+mod openapi;
 mod test;
 mod verifier;
 
@@ -54,6 +55,9 @@ enum Task {
         #[arg(long)]
         faults: bool,
     },
+    /// Write the API's document, as the code says it, to docs/openapi.json.
+    #[command(name = "openapi")]
+    OpenApi,
     /// Build the page that verifies bundles, one HTML file, into target/verifier.
     BuildVerifier,
 }
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Task::Bench { quick, json, only, rows } => bench::run(quick, json.as_deref(), only.as_deref(), rows),
         Task::BuildEdge { faults: false } => edge::build(edge::Build::Deployed),
         Task::BuildEdge { faults: true } => edge::build(edge::Build::Faults),
+        Task::OpenApi => openapi::write(),
         Task::BuildVerifier => verifier::build(),
     };
     match result {

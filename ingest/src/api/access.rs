@@ -1,7 +1,7 @@
 //! `/v1/access…`: which people may do what in the tenant.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use shared::event::Severity;
 use shared::problem::Problem;
 use uuid::Uuid;
 
-use super::policy::posted;
+use super::path::Path;
 use super::reader::Reader;
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::auth::{Notice, Role, Tenure, person};
 use crate::clock::random;
 use crate::store::access::{self, Grant};
@@ -50,9 +50,9 @@ pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, A
 }
 
 pub(super) async fn grant(state: Shared, reader: Reader, request: Request) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
+    let text = body::text(&state, request).await?;
     let unreadable = || Problem::new(400, "unreadable-grant", "This is no grant");
-    let wanted: Wanted = serde_json::from_str(&text).map_err(|error| Answer(unreadable().detail(error)))?;
+    let wanted: Wanted = body::read(&text, unreadable())?;
     let bad = |name: &str, reason: String| Answer(unreadable().detail(format_args!("{name}: {reason}")));
     let who = person(&wanted.who).map_err(|reason| bad("who", reason.to_owned()))?;
     let role: Role = wanted.role.parse().map_err(|reason| bad("role", reason))?;

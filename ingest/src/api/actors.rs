@@ -1,11 +1,11 @@
 //! `GET /v1/actors/{id}`: one actor at a glance.
 
 use axum::Json;
-use axum::extract::Path;
 use serde_json::{Map, Value, json};
 use shared::event::Timestamp;
 use shared::search::{Expr, OneOf, Query, Term, TextField};
 
+use super::path::Path;
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;

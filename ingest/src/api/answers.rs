@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{self, Path, Query, Request};
+use axum::extract::{self, Query, Request};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
 
+use super::path::Path;
 use super::reader::Reader;
 use super::writes::Parameters;
 use super::{

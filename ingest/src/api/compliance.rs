@@ -1,15 +1,16 @@
 //! `GET /v1/compliance/{framework}`: what of a framework's controls the log holds evidence for, and where it has holes.
 
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::events::parse_time;
+use super::path::Path;
 use super::reader::Reader;
-use super::writes::Parameters;
+use super::writes::{Parameters, once};
 use super::{Answer, Shared};
 use crate::compliance::{Control, Framework};
 use crate::export::csv_text;
@@ -39,6 +40,7 @@ pub(super) async fn read(
 ) -> Result<Response, Answer> {
     let framework: Framework = name.parse().map_err(|_| Answer::not_found("no framework of this name"))?;
     let Query(parameters) = parameters.map_err(|error| Answer::parameter("query", error.body_text()))?;
+    once(&parameters)?;
     let now = state.clock.now().to_utc();
     let (mut from, mut to, mut as_csv) = (now - DEFAULT_WINDOW, now, false);
     for (name, value) in &parameters {

@@ -1,7 +1,6 @@
 //! `GET /v1/entities/{type}/{id}/timeline`: everything that happened to one entity, and what was known of it at a time.
 
 use axum::Json;
-use axum::extract::Path;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shared::event::Timestamp;
@@ -9,6 +8,7 @@ use shared::search::{EntityPattern, Expr, OneOf, Query, Term};
 
 use super::cursor::Cursor;
 use super::events::{Paging, parse_time};
+use super::path::Path;
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;

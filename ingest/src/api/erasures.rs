@@ -1,12 +1,12 @@
 //! `/v1/erasures…`: requests to erase a person's data, as admins decide on them.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::path::Path;
 use super::reader::{Admin, Reader};
 use super::{Answer, Shared};
 use crate::store::erasures::{self, Request};

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::Path;
 use chrono::{DateTime, Datelike as _, NaiveTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use shared::event::Timestamp;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
+use super::path::Path;
 use super::reader::Reader;
 use super::search::Looked;
 use super::writes::Parameters;
@@ -182,9 +183,10 @@ pub(super) fn window(state: &State, id: Uuid) -> Option<(DateTime<Utc>, DateTime
     Some((minted - ID_SLACK, minted + ID_SLACK))
 }
 
+/// A time of a query, which events can have: before 1970 is 1970.
 pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     // In a query a bare `+` of an offset arrives as a space.
     DateTime::parse_from_rfc3339(&text.replace(' ', "+"))
-        .map(|time| time.to_utc())
+        .map(|time| Timestamp::from(time.to_utc()).to_utc())
         .map_err(|_| "is not a time such as 2026-01-31T12:00:00Z".to_owned())
 }

@@ -5,7 +5,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, StreamExt as _};
@@ -16,11 +15,11 @@ use shared::problem::Problem;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::policy::posted;
+use super::path::Path;
 use super::reader::Reader;
 use super::search::{self, Search};
 use super::writes::Parameters;
-use super::{Answer, Shared, State};
+use super::{Answer, Shared, State, body};
 use crate::auth::Capability;
 use crate::export::{EncodeError, ExportError, Format, KEEP_FOR, Order, Piece, Summary, file_name};
 use crate::store::exports::ExportRow;
@@ -147,20 +146,15 @@ pub(super) async fn ask(
     reader: Reader,
     request: axum::extract::Request,
 ) -> Result<Response, Answer> {
-    let text = posted(&state, request).await?;
-    let body: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
-        Answer(
-            Problem::new(400, "unreadable-request", "The request is not the JSON it should be")
-                .detail(&error)
-                .at(error.line(), error.column()),
-        )
-    })?;
+    let body: serde_json::Map<String, Value> = body::object(&state, request).await?;
     let mut parameters = Vec::with_capacity(body.len());
     for (name, value) in body {
+        let is_flag = ["gzip", "proofs"].contains(&name.as_str());
         let text = match value {
-            Value::String(text) => text,
-            Value::Bool(flag) => flag.to_string(),
-            _ => return Err(Answer::parameter(&name, "is neither text nor true or false")),
+            Value::String(text) if !is_flag => text,
+            Value::Bool(flag) if is_flag => flag.to_string(),
+            _ if is_flag => return Err(Answer::parameter(&name, "is neither true nor false")),
+            _ => return Err(Answer::parameter(&name, "is no text")),
         };
         parameters.push((name, text));
     }

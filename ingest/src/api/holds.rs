@@ -1,7 +1,7 @@
 //! `/v1/holds…`: legal holds, which keep what they cover whatever its age.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use shared::event::{Action, EntityType};
 use shared::problem::Problem;
 use uuid::Uuid;
 
-use super::policy::posted;
+use super::path::Path;
 use super::reader::{Admin, Reader};
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::store::holds::{self, Hold};
 use crate::view::time;
 
@@ -38,6 +38,7 @@ impl Wanted {
             Some(text) if text.trim().is_empty() || text.len() > MAX_TEXT => {
                 Err((name, format!("is empty or longer than {MAX_TEXT} bytes")))
             }
+            Some(text) if text.contains('\0') => Err((name, "holds a NUL".to_owned())),
             text => Ok(text),
         };
         let reason = text("reason", Some(self.reason))?.unwrap_or_default();
@@ -79,9 +80,9 @@ pub(super) async fn list(state: Shared, reader: Reader) -> Result<Json<Value>, A
 }
 
 pub(super) async fn place(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
+    let text = body::text(&state, request).await?;
     let unreadable = || Problem::new(400, "unreadable-hold", "This is no hold");
-    let wanted: Wanted = serde_json::from_str(&text).map_err(|error| Answer(unreadable().detail(error)))?;
+    let wanted: Wanted = body::read(&text, unreadable())?;
     let hold = wanted
         .checked(&admin.0.key, state.clock.now().to_utc())
         .map_err(|(name, reason)| Answer(unreadable().detail(format_args!("{name}: {reason}"))))?;

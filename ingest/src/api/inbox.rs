@@ -4,11 +4,10 @@ use axum::Json;
 use axum::extract::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::problem::Problem;
 
-use super::policy::{described, posted};
+use super::policy::described;
 use super::reader::{Admin, Reader};
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::policy::draft;
 use crate::store::coverage;
 use crate::view::time;
@@ -45,7 +44,7 @@ struct Route {
 }
 
 pub(super) async fn draft(state: Shared, _reader: Reader, request: Request) -> Result<Json<Value>, Answer> {
-    let route: Route = read(&state, request).await?;
+    let route: Route = body::object(&state, request).await?;
     let rule = draft::draft(&route.method, &route.route)
         .map_err(|reason| Answer::parameter("route", format_args!("{} {reason}", route.route)))?;
     // The browser's own traffic to Supabase is told by its paths; everything else is the application's.
@@ -63,21 +62,10 @@ struct Acceptance {
 }
 
 pub(super) async fn accept(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
-    let accepted: Acceptance = read(&state, request).await?;
+    let accepted: Acceptance = body::object(&state, request).await?;
     if accepted.host.is_empty() || accepted.host.len() > 255 || accepted.host.contains('\0') {
         return Err(Answer::parameter("host", "is not a host"));
     }
     let version = state.policies.accept(admin.who(), &accepted.host, &accepted.pack, &accepted.rule).await?;
     described(&state, &admin.0, version).await
-}
-
-async fn read<T: for<'de> Deserialize<'de>>(state: &Shared, request: Request) -> Result<T, Answer> {
-    let text = posted(state, request).await?;
-    serde_json::from_str(&text).map_err(|error| {
-        Answer(
-            Problem::new(400, "unreadable-request", "The request is not the JSON it should be")
-                .detail(&error)
-                .at(error.line(), error.column()),
-        )
-    })
 }

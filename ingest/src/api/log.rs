@@ -2,12 +2,13 @@
 //! (c2sp.org/tlog-tiles).
 
 use axum::Json;
-use axum::extract::{FromRequestParts as _, Path, Request};
+use axum::extract::{FromRequestParts as _, Request};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shared::tree::{TILE_WIDTH, TileRef};
 
+use super::path::Path;
 use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::ledger::{key, tiles};

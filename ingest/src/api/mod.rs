@@ -2,8 +2,10 @@
 
 mod access;
 mod actors;
+mod alerts;
 pub(crate) mod answers;
 mod batches;
+mod body;
 mod compliance;
 mod coverage;
 mod cursor;
@@ -22,8 +24,10 @@ mod integrity;
 mod intents;
 mod live;
 mod log;
+pub mod openapi;
 mod openings;
 mod origin;
+mod path;
 mod policy;
 mod problem;
 mod proof;
@@ -58,6 +62,7 @@ use tokio::sync::watch;
 use crate::auth::Reads;
 use crate::clock::Clock;
 use crate::config::{Access, Http, Log};
+use crate::detect::Rule;
 use crate::export::Exports;
 use crate::ledger::sequencer::Sequencer;
 use crate::limits::Readers;
@@ -95,6 +100,8 @@ pub struct State {
     pub access: Access,
     /// How they sign in.
     pub sign_in: Arc<SignIn>,
+    /// The rules of detection.
+    pub rules: Arc<[Rule]>,
     /// For its health.
     pub sequencer: Sequencer,
     /// What was counted.

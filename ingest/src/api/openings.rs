@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -12,17 +12,18 @@ use shared::absence::AbsenceList;
 use shared::bundle::LogId;
 use uuid::Uuid;
 
+use super::path::Path;
 use super::reader::Reader;
+use super::writes::{Parameters, once};
 use super::{Answer, Shared};
 use crate::ledger::openings::{self, MAX_LEAVES};
 use crate::store::{absences, log};
 
 /// The lines of leaves `from..to` of a log, or without a log those of events that wait for their place.
-pub(super) async fn lines(
-    state: Shared,
-    reader: Reader,
-    Query(parameters): Query<BTreeMap<String, String>>,
-) -> Result<Response, Answer> {
+pub(super) async fn lines(state: Shared, reader: Reader, asked: Parameters) -> Result<Response, Answer> {
+    let Query(parameters) = asked.map_err(|error| Answer::parameter("query", error.body_text()))?;
+    once(&parameters)?;
+    let parameters: BTreeMap<String, String> = parameters.into_iter().collect();
     let tenant = reader.tenant.as_str();
     let known = ["log", "from", "to"];
     if let Some(name) = parameters.keys().find(|name| !known.contains(&name.as_str())) {
@@ -34,14 +35,15 @@ pub(super) async fn lines(
             text.parse::<u64>().map(Some).map_err(|_| Answer::parameter(name, "is not a leaf's index"))
         }
     };
+    let (from, to) = (number("from")?, number("to")?);
     let lines = match parameters.get("log") {
         None => openings::waiting(&state.store, tenant).await?,
         Some(name) => {
             let id: LogId = name.parse().map_err(|error| Answer::parameter("log", error))?;
             let found = log::find(&state.store, name).await?.filter(|log| log.tenant_id == tenant);
             found.ok_or_else(|| Answer::not_found("no such log"))?;
-            let from = number("from")?.unwrap_or(0);
-            let to = number("to")?.unwrap_or_else(|| from.saturating_add(MAX_LEAVES));
+            let from = from.unwrap_or(0);
+            let to = to.unwrap_or_else(|| from.saturating_add(MAX_LEAVES));
             if to < from {
                 return Err(Answer::parameter("to", "is before from"));
             }

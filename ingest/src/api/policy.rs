@@ -1,16 +1,17 @@
 //! `/v1/policy…`: a tenant's rule packs, as Workers fetch them and as admins change them.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use shared::event::TenantId;
-use shared::policy::served::{CONTENT_TYPE, MAX_POLICY_LEN};
+use shared::policy::served::CONTENT_TYPE;
 use shared::problem::Problem;
 
+use super::path::Path;
 use super::reader::{Admin, Reader};
-use super::{Answer, Shared, batches};
+use super::{Answer, Shared, body};
 use crate::policy::PolicyError;
 use crate::store::policies::{self, Policy};
 use crate::view::time;
@@ -44,7 +45,7 @@ pub(super) async fn served(
 
 /// A signed document, or packs to propose: told apart by their first byte.
 pub(super) async fn upload(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
+    let text = body::text(&state, request).await?;
     let version = if text.trim_start().starts_with('{') {
         state.policies.propose(admin.who(), &text).await?
     } else {
@@ -126,16 +127,6 @@ fn summary(policy: &Policy) -> Value {
 
 fn number(text: &str) -> Result<i64, Answer> {
     text.parse().map_err(|_| Answer::not_found("no policy of this version"))
-}
-
-/// The body as text.
-pub(super) async fn posted(state: &Shared, request: Request) -> Result<String, Answer> {
-    let limit = state.http.max_request_bytes.min(2 * MAX_POLICY_LEN);
-    let bytes = batches::read(request.into_body(), limit).await?;
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|text| !text.contains('\0'))
-        .ok_or_else(|| Answer(Problem::new(400, "unreadable-request", "The request is not plain text")))
 }
 
 impl From<PolicyError> for Answer {

@@ -4,7 +4,6 @@
 //! (c2sp.org/tlog-proof) that leads from the entry to a signed head; beside it the log's keys. With
 //! `Accept: text/plain` it is the proof file alone.
 
-use axum::extract::Path;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -13,6 +12,7 @@ use shared::problem::Problem;
 use uuid::Uuid;
 
 use super::events::window;
+use super::path::Path;
 use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::ledger::{inclusion, key};

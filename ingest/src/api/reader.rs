@@ -183,13 +183,13 @@ impl Reader {
     }
 }
 
-/// A reason as somebody gave it.
+/// A reason as somebody gave it: one line, masked where it holds a secret.
 pub(super) fn reason_of(text: &str) -> Result<String, Answer> {
-    let reason = shared::redact::text(text.trim(), *REASON.end());
-    if REASON.contains(&reason.chars().count()) {
-        Ok(reason)
+    let is_line = !text.chars().any(char::is_control);
+    if is_line && REASON.contains(&text.trim().chars().count()) {
+        Ok(shared::redact::text(text.trim(), 4 * REASON.end()))
     } else {
-        let words = format!("is not {} to {} characters", REASON.start(), REASON.end());
+        let words = format!("is not one line of {} to {} characters", REASON.start(), REASON.end());
         Err(Answer::parameter("reason", words))
     }
 }

@@ -1,13 +1,13 @@
 //! `/v1/retention…`: how long a tenant's events are kept, what would go now, and what went.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use serde_json::{Value, json};
 use shared::problem::Problem;
 
-use super::policy::posted;
+use super::path::Path;
 use super::reader::{Admin, Reader};
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::retention::{Periods, RetentionError};
 use crate::store::retention::{PeriodsRow, RunRow, drops};
 use crate::view::time;
@@ -29,11 +29,9 @@ pub(super) async fn preview(state: Shared, reader: Reader) -> Result<Json<Value>
 }
 
 pub(super) async fn propose(state: Shared, admin: Admin, request: Request) -> Result<Json<Value>, Answer> {
-    let text = posted(&state, request).await?;
-    let periods: Periods = serde_json::from_str(&text).map_err(|error| {
-        let problem = Problem::new(400, "unreadable-periods", "These are no periods");
-        Answer(problem.detail(error))
-    })?;
+    let text = body::text(&state, request).await?;
+    let unreadable = Problem::new(400, "unreadable-periods", "These are no periods");
+    let periods: Periods = body::read(&text, unreadable)?;
     let version = state.retention.propose(admin.who(), periods).await?;
     described(&state, &admin.0, version).await
 }

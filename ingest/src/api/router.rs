@@ -15,10 +15,10 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 
 use super::routes::{Route, Routes};
 use super::{
-    Answer, Shared, State, access, actors, batches, compliance, coverage, echoes, entities, erasures, events,
-    exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, openings,
-    policy, proof, quarantine, reconciliation, retention, session, sign_in, streams, subjects, unmask,
-    writes,
+    Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
+    events, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log,
+    openapi, openings, policy, proof, quarantine, reconciliation, retention, session, sign_in, streams,
+    subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -45,7 +45,7 @@ pub fn table() -> Vec<Route> {
 
 fn routes() -> Routes {
     use Capability::{
-        Access, Erasure, Export, Openings, Oversee, Policy, Quarantine, Read, Retention, Unmask,
+        Access, Alerts, Erasure, Export, Openings, Oversee, Policy, Quarantine, Read, Retention, Unmask,
     };
     use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
     web::pages(Routes::new())
@@ -116,10 +116,16 @@ fn routes() -> Routes {
         .act("/v1/session/unmask", Unmask, post(unmask::session))
         .read("/v1/sessions", Oversee, Records, get(session::list))
         .act("/v1/sessions/{id}/revoke", Read, post(session::revoke))
+        .read("/v1/alerts", Read, Records, get(alerts::list))
+        .read("/v1/alerts/{id}", Read, Records, get(alerts::read))
+        .act("/v1/alerts/{id}/close", Alerts, post(alerts::close))
+        .read("/v1/detection/rules", Read, Records, get(alerts::rules))
+        .act("/v1/detection/trial", Alerts, post(alerts::try_rule))
         .read("/v1/integrity", Read, Records, get(integrity::read))
         .tell("/v1/logs", Read, get(log::list))
         .open("GET", "/log/{log_id}/checkpoint", get(log::checkpoint))
         .open("GET", "/log/{log_id}/tile/{*path}", get(log::tile))
+        .open("GET", "/openapi.json", get(openapi::serve))
         .open("GET", "/healthz", get(health::live))
         .open("GET", "/readyz", get(health::ready))
         .open("GET", "/metrics", get(health::metrics))

@@ -1,12 +1,12 @@
 //! `/v1/session` and `/v1/sessions`: who is signed in.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use shared::event::Severity;
 use uuid::Uuid;
 
+use super::path::Path;
 use super::reader::{Reader, cookie};
 use super::{Answer, Shared};
 use crate::auth::{ABSOLUTE, Capability, IDLE, Notice};

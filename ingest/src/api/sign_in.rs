@@ -12,9 +12,8 @@ use shared::identity::Jwt;
 use shared::problem::Problem;
 use uuid::Uuid;
 
-use super::policy::posted;
 use super::reader::Reader;
-use super::{Answer, Shared, State, origin, session};
+use super::{Answer, Shared, State, body, origin, session};
 use crate::auth::{
     ApiKeyText, Attempts, JOURNEY, Means, Notice, OidcError, Origin, Provider, SessionToken, TokenError,
     Verifier, person,
@@ -104,7 +103,7 @@ pub(super) async fn with_credential(state: Shared, request: Request) -> Result<R
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     let headers = request.headers().clone();
-    let brought = brought(&posted(&state, request).await?, is_form)?;
+    let brought = brought(&body::text(&state, request).await?, is_form)?;
     let form = is_form.then_some(Form { headers: &headers, next: &brought.next });
     let account = account(&brought.credential);
     let now = state.clock.now();
@@ -223,7 +222,7 @@ fn brought(text: &str, is_form: bool) -> Result<Brought, Answer> {
             Query::try_from_uri(&uri).map_err(|error| Answer(unreadable().detail(error.body_text())))?;
         brought
     } else {
-        serde_json::from_str(text).map_err(|error| Answer(unreadable().detail(error)))?
+        body::read(text, unreadable())?
     };
     brought.tenant = brought.tenant.filter(|tenant| !tenant.is_empty());
     Ok(brought)

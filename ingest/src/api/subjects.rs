@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request};
+use axum::extract::{Query, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -10,10 +10,10 @@ use serde_json::json;
 use shared::problem::Problem;
 
 use super::erasures::described;
-use super::policy::posted;
+use super::path::Path;
 use super::reader::Admin;
-use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::writes::{Parameters, once};
+use super::{Answer, Shared, body};
 use crate::privacy::export::Format;
 use crate::privacy::{Mode, PrivacyError, Wish};
 
@@ -36,6 +36,7 @@ pub(super) async fn export(
     request: Request,
 ) -> Result<Response, Answer> {
     let Query(parameters) = parameters.map_err(|error| Answer::parameter("query", error.body_text()))?;
+    once(&parameters)?;
     let mut format = Format::Ndjson;
     for (name, value) in &parameters {
         format = match (name.as_str(), value.as_str()) {
@@ -85,17 +86,11 @@ pub(super) async fn erase(
 }
 
 async fn asked(state: &Shared, request: Request) -> Result<Asked, Answer> {
-    let text = posted(state, request).await?;
+    let text = body::text(state, request).await?;
     if text.trim().is_empty() {
         return Ok(Asked::default());
     }
-    serde_json::from_str(&text).map_err(|error| {
-        Answer(
-            Problem::new(400, "unreadable-request", "The request is not the JSON it should be")
-                .detail(&error)
-                .at(error.line(), error.column()),
-        )
-    })
+    body::read(&text, body::unreadable())
 }
 
 impl From<PrivacyError> for Answer {

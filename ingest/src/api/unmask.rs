@@ -2,7 +2,7 @@
 //! is shown.
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,9 +11,9 @@ use shared::problem::Problem;
 use uuid::Uuid;
 
 use super::events::window;
-use super::policy::posted;
+use super::path::Path;
 use super::reader::{Reader, reason_of};
-use super::{Answer, Shared};
+use super::{Answer, Shared, body};
 use crate::auth::Notice;
 use crate::store::{self, access, events};
 use crate::view::{time, view};
@@ -36,7 +36,7 @@ pub(super) async fn event(
     request: Request,
 ) -> Result<Json<Value>, Answer> {
     let missing = || Answer::not_found("no event of this id");
-    let asked = asked(&state, request).await?;
+    let asked: Asked = body::object(&state, request).await?;
     if asked.minutes.is_some() {
         return Err(Answer::parameter("minutes", "is for a session"));
     }
@@ -61,7 +61,7 @@ pub(super) async fn event(
 
 /// Everything that this session reads, for some minutes.
 pub(super) async fn session(state: Shared, reader: Reader, request: Request) -> Result<Json<Value>, Answer> {
-    let asked = asked(&state, request).await?;
+    let asked: Asked = body::object(&state, request).await?;
     let reason = reason_of(&asked.reason)?;
     let minutes = asked.minutes.unwrap_or(DEFAULT_MINUTES);
     if !(1..=MAX_MINUTES).contains(&minutes) {
@@ -82,12 +82,4 @@ pub(super) async fn session(state: Shared, reader: Reader, request: Request) -> 
     notice.keep(&mut transaction).await?;
     store::commit(transaction).await?;
     Ok(Json(json!({"unmasked_until": time(until)})))
-}
-
-async fn asked(state: &Shared, request: Request) -> Result<Asked, Answer> {
-    let text = posted(state, request).await?;
-    serde_json::from_str(&text).map_err(|error| {
-        let problem = Problem::new(400, "unreadable-request", "The request is not the JSON it should be");
-        Answer(problem.detail(&error).at(error.line(), error.column()))
-    })
 }

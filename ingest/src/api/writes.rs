@@ -1,6 +1,7 @@
 //! `GET /v1/coverage/tables` and `GET /v1/writes`: what the watched databases saw written, and how much of it an event
 //! tells.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
@@ -98,6 +99,7 @@ pub(super) fn range(
     now: DateTime<Utc>,
     others: &[&str],
 ) -> Result<(DateTime<Utc>, DateTime<Utc>), Answer> {
+    once(parameters)?;
     let mut range = (None, None);
     for (name, value) in parameters {
         let side = match name.as_str() {
@@ -110,4 +112,13 @@ pub(super) fn range(
     }
     let to = range.1.unwrap_or(now);
     Ok((range.0.unwrap_or(to - DEFAULT_WINDOW), to))
+}
+
+/// Refuses a parameter that is given twice: which of the two counts would be a guess.
+pub(super) fn once(parameters: &[(String, String)]) -> Result<(), Answer> {
+    let mut seen = BTreeSet::new();
+    match parameters.iter().find(|(name, _)| !seen.insert(name.as_str())) {
+        Some((name, _)) => Err(Answer::parameter(name, "is given twice")),
+        None => Ok(()),
+    }
 }

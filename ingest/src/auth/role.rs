@@ -43,6 +43,8 @@ pub enum Capability {
     Erasure,
     /// Grants and revokes access, ends sessions.
     Access,
+    /// Tries rules of detection, and closes what they found.
+    Alerts,
 }
 
 impl Role {
@@ -67,6 +69,7 @@ impl Role {
             Capability::SeePersonal | Capability::Openings | Capability::Quarantine | Capability::Oversee => {
                 matches!(self, Self::Auditor | Self::Admin)
             }
+            Capability::Alerts => matches!(self, Self::Investigator | Self::Admin),
             Capability::Policy | Capability::Retention | Capability::Erasure | Capability::Access => {
                 self == Self::Admin
             }
@@ -91,7 +94,7 @@ impl FromStr for Role {
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Read,
         Self::Unmask,
         Self::SeePersonal,
@@ -103,6 +106,7 @@ impl Capability {
         Self::Retention,
         Self::Erasure,
         Self::Access,
+        Self::Alerts,
     ];
 
     /// What it allows, in words that go on from "may not".
@@ -119,6 +123,7 @@ impl Capability {
             Self::Retention => "change holds and retention",
             Self::Erasure => "export or erase a person's data",
             Self::Access => "change access",
+            Self::Alerts => "try rules or close alerts",
         }
     }
 }

@@ -245,4 +245,45 @@ mod tests {
             assert_eq!(verifier().verify(token, now).await.map(|_| ()), Err(TokenError::Form));
         }
     }
+
+    /// A set of keys that is published, and changed by the test.
+    async fn publishing(set: &'static str) -> (KeySet, std::sync::Arc<std::sync::Mutex<&'static str>>) {
+        let published = std::sync::Arc::new(std::sync::Mutex::new(set));
+        let served = std::sync::Arc::clone(&published);
+        let keys = axum::routing::get(async move || *served.lock().expect("no panic"));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let router = axum::Router::new().route("/", keys);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (KeySet::new(url.parse().expect("a URL")), published)
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_not_known_makes_the_set_be_read_again_though_not_at_once() {
+        // The keys and signatures of RFC 7515, A.3 (P-256), under two names.
+        const OLD: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"old",
+            "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+        const NEW: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"new",
+            "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+        let check = |kid: &str| {
+            Check {
+            key: String::new(),
+            alg: Algorithm::Es256,
+            kid: Some(kid.to_owned()),
+            data: "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ".to_owned(),
+            signature: "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q".to_owned(),
+        }
+        };
+        let (set, published) = publishing(OLD).await;
+        assert_eq!(set.check(&check("old")).await, Ok(Verdict::Valid));
+        *published.lock().expect("no panic") = NEW;
+        assert_eq!(set.check(&check("new")).await, Ok(Verdict::Invalid), "it was read just now");
+        assert_eq!(set.check(&check("old")).await, Ok(Verdict::Valid), "what was read is kept");
+        let read_at = Instant::now().checked_sub(ASK_AGAIN_AFTER).expect("the clock is older");
+        if let Some((at, _)) = set.cached.lock().await.as_mut() {
+            *at = read_at;
+        }
+        assert_eq!(set.check(&check("new")).await, Ok(Verdict::Valid), "it was read again");
+        assert_eq!(set.check(&check("old")).await, Ok(Verdict::Invalid), "the old key has gone");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 use shared::problem::Problem;
 
@@ -98,14 +98,27 @@ impl Backend {
         path: &[&str],
         parameters: &[(&str, &str)],
     ) -> Result<Response, CommandError> {
+        let mut url = self.at(path);
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        self.sent(self.client.get(url)).await
+    }
+
+    /// The JSON of the answer to something that is done.
+    pub(super) async fn post(&self, path: &[&str], body: String) -> Result<Value, CommandError> {
+        read(self.sent(self.client.post(self.at(path)).body(body)).await?).await
+    }
+
+    fn at(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut steps) = url.path_segments_mut() {
             steps.pop_if_empty().extend(path);
         }
-        if !parameters.is_empty() {
-            url.query_pairs_mut().extend_pairs(parameters);
-        }
-        let mut request = self.client.get(url);
+        url
+    }
+
+    async fn sent(&self, mut request: RequestBuilder) -> Result<Response, CommandError> {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
@@ -122,10 +135,14 @@ impl Backend {
         path: &[&str],
         parameters: &[(&str, &str)],
     ) -> Result<Value, CommandError> {
-        let body = whole(self.get(path, parameters).await?).await?;
-        serde_json::from_slice(&body)
-            .map_err(|error| CommandError::Backend(format!("its answer is not JSON: {error}")))
+        read(self.get(path, parameters).await?).await
     }
+}
+
+async fn read(answer: Response) -> Result<Value, CommandError> {
+    let body = whole(answer).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| CommandError::Backend(format!("its answer is not JSON: {error}")))
 }
 
 /// The next piece of an answer.

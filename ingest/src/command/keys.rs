@@ -2,49 +2,140 @@
 
 use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
-use shared::event::TenantId;
+use serde_json::{Value, json};
+use shared::event::{Severity, TenantId};
 use shared::note::{KeyId, SignerKey, VerifierKey};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{AdminCommand, ApiKeyCommand, CommandError, SignerCommand, print};
 use crate::api;
-use crate::auth::{ApiKey, ApiKeyText, COMMAND_LINE, Role, Tenure, person};
-use crate::clock::random;
+use crate::auth::{ApiKey, ApiKeyText, COMMAND_LINE, Notice, Role, Tenure, person};
+use crate::clock::{Clock, random};
 use crate::config::Config;
 use crate::postgres::Neighbour;
 use crate::serve::Database;
 use crate::store::access::Grant;
 use crate::store::api_keys::ListedKey;
-use crate::store::{api_keys, signing_keys};
+use crate::store::{Store, StoreError, api_keys, commit, signing_keys};
+use crate::view::time;
 
 pub(super) async fn api_key(config: &Config, command: ApiKeyCommand) -> Result<(), CommandError> {
-    let mut holder = None;
-    if let ApiKeyCommand::Create { role, expires, person: named, .. } = &command {
+    if let ApiKeyCommand::Create { role, expires, person, .. } = &command {
         tenure(*role, *expires)?;
-        let named = named.as_deref().map(person).transpose();
-        holder = named.map_err(|reason| CommandError::Usage(format!("--person: {reason}")))?;
+        holder(person.as_deref())?;
     }
     let database = Database::open(config, Neighbour::Join).await?;
-    let store = &database.store;
-    let line = match command {
-        ApiKeyCommand::Create { tenant, name, role, expires, .. } => {
-            let text = ApiKeyText::mint(random(), random());
-            let tenure = tenure(role, expires)?;
-            let (id, sha256) = (text.id().to_owned(), text.sha256().to_vec());
-            let key = ApiKey { id, tenant, tenure, person: holder, sha256 };
-            let registered = api_keys::upsert(store, &key, &name).await;
-            registered.map(|()| text.reveal().to_owned())
+    let said = said(&database.store, command).await;
+    database.close().await;
+    print(&said?)
+}
+
+async fn said(store: &Store, command: ApiKeyCommand) -> Result<String, CommandError> {
+    match command {
+        ApiKeyCommand::Create { tenant, name, role, expires, person, json } => {
+            let made = Made::mint(tenant, name, tenure(role, expires)?, holder(person.as_deref())?);
+            let mut transaction = store.begin().await?;
+            made.keep(&mut transaction, None).await?;
+            commit(transaction).await?;
+            Ok(made.said(json))
         }
-        ApiKeyCommand::List { tenant } => {
-            let keys = api_keys::list(store, tenant.as_ref().map(TenantId::as_str)).await;
-            keys.map(|keys| keys.iter().map(listed).collect::<Vec<_>>().join("\n"))
+        ApiKeyCommand::List { tenant, json } => {
+            let keys = api_keys::list(store, tenant.as_ref().map(TenantId::as_str)).await?;
+            let lines = keys.iter().map(|key| if json { shown(key).to_string() } else { listed(key) });
+            Ok(lines.collect::<Vec<_>>().join("\n"))
         }
-        ApiKeyCommand::Revoke { id } => {
-            let revoked = api_keys::revoke(store, &id).await;
-            revoked.map(|found| if found { format!("revoked {id}") } else { String::new() })
+        ApiKeyCommand::Rotate { id, expires, json } => {
+            let mut transaction = store.begin().await?;
+            let old = revoked(&mut transaction, &id).await?;
+            let role: Role = old.role.parse().map_err(|_| StoreError::Damaged("role"))?;
+            let tenant = old.tenant_id.parse().map_err(|_| StoreError::Damaged("tenant of an API key"))?;
+            let tenure = tenure(role, expires.or(old.expires_at))?;
+            let made = Made::mint(tenant, old.name, tenure, old.person);
+            made.keep(&mut transaction, Some(&id)).await?;
+            commit(transaction).await?;
+            Ok(made.said(json))
         }
-    };
-    finish(database, line).await
+        ApiKeyCommand::Revoke { id, json } => {
+            let mut transaction = store.begin().await?;
+            let key = revoked(&mut transaction, &id).await?;
+            commit(transaction).await?;
+            Ok(if json { shown(&key).to_string() } else { format!("revoked {id}") })
+        }
+    }
+}
+
+/// A key that was just made; its text is known now and never again.
+struct Made {
+    text: ApiKeyText,
+    key: ApiKey,
+    name: String,
+}
+
+impl Made {
+    fn mint(tenant: TenantId, name: String, tenure: Tenure, person: Option<String>) -> Self {
+        let text = ApiKeyText::mint(random(), random());
+        let (id, sha256) = (text.id().to_owned(), text.sha256().to_vec());
+        let key = ApiKey { id, tenant, tenure, person, sha256 };
+        Self { text, key, name }
+    }
+
+    /// Registers it, with the notice of it.
+    async fn keep(&self, connection: &mut PgConnection, replaces: Option<&str>) -> Result<(), StoreError> {
+        api_keys::register(connection, &self.key, &self.name).await?;
+        let details = json!({
+            "name": self.name,
+            "role": self.key.tenure.role().word(),
+            "person": self.key.person,
+            "expires_at": self.key.tenure.until().map(time),
+            "replaces": replaces,
+        });
+        notice(&self.key.tenant, "ACCESS_API_KEY_CREATED", &self.key.id, details).keep(connection).await
+    }
+
+    fn said(&self, json: bool) -> String {
+        if !json {
+            return self.text.reveal().to_owned();
+        }
+        json!({
+            "id": self.key.id,
+            "tenant": self.key.tenant,
+            "name": self.name,
+            "role": self.key.tenure.role().word(),
+            "person": self.key.person,
+            "expires_at": self.key.tenure.until().map(time),
+            "key": self.text.reveal(),
+        })
+        .to_string()
+    }
+}
+
+/// Revokes a key, with the notice of it.
+async fn revoked(connection: &mut PgConnection, id: &str) -> Result<ListedKey, CommandError> {
+    let key = api_keys::revoke(connection, id).await?.ok_or(CommandError::NoSuchKey)?;
+    let tenant = key.tenant_id.parse().map_err(|_| StoreError::Damaged("tenant of an API key"))?;
+    let details = json!({"name": key.name, "role": key.role});
+    notice(&tenant, "ACCESS_API_KEY_REVOKED", id, details).keep(connection).await?;
+    Ok(key)
+}
+
+fn notice(tenant: &TenantId, action: &str, id: &str, details: Value) -> Notice {
+    Notice::new(tenant, action, COMMAND_LINE, ("api_key", id.to_owned()), Clock::system().now())
+        .with(Severity::Critical, details)
+}
+
+/// A key as JSON; its text is nowhere.
+fn shown(key: &ListedKey) -> Value {
+    json!({
+        "id": key.id,
+        "tenant": key.tenant_id,
+        "name": key.name,
+        "role": key.role,
+        "person": key.person,
+        "created_at": time(key.created_at),
+        "expires_at": key.expires_at.map(time),
+        "revoked_at": key.revoked_at.map(time),
+    })
 }
 
 /// A key in a line: id, tenant, role, person, state and name.
@@ -60,7 +151,16 @@ fn listed(key: &ListedKey) -> String {
 }
 
 fn tenure(role: Role, expires: Option<DateTime<Utc>>) -> Result<Tenure, CommandError> {
+    if expires.is_some_and(|end| end <= Utc::now()) {
+        return Err(CommandError::Usage("--expires: it is over".to_owned()));
+    }
     Tenure::new(role, expires).map_err(|error| CommandError::Usage(format!("--expires: {error}")))
+}
+
+/// Who answers for a key.
+fn holder(named: Option<&str>) -> Result<Option<String>, CommandError> {
+    let named = named.map(person).transpose();
+    named.map_err(|reason| CommandError::Usage(format!("--person: {reason}")))
 }
 
 pub(super) async fn admin(config: &Config, command: AdminCommand) -> Result<(), CommandError> {

@@ -83,9 +83,12 @@ enum Command {
     Timeline(timeline::TimelineArguments),
     /// Prints how much of the traffic rules cover.
     Coverage(coverage::CoverageArguments),
+    /// Prints the API as a document of OpenAPI 3.1.
+    #[command(name = "openapi")]
+    OpenApi,
     /// Prints what a shell needs to complete these commands.
     Completions(completions::CompletionsArguments),
-    /// Packs of rules, on traffic that was recorded.
+    /// Packs of rules: tried on traffic that was recorded, and proposed, agreed on and brought back over the API.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
 }
@@ -110,17 +113,37 @@ enum ApiKeyCommand {
         /// Who answers for it, by address or subject; without one it takes no part in what takes two people.
         #[arg(long)]
         person: Option<String>,
+        /// Prints it with what it is, as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Keys, newest first; their texts are nowhere.
     List {
         /// Of this tenant only.
         #[arg(long)]
         tenant: Option<TenantId>,
+        /// Prints JSON, a key on each line.
+        #[arg(long)]
+        json: bool,
     },
-    /// Revokes a key.
+    /// Makes a key in place of another, which is revoked: the same tenant, name, role and end.
+    Rotate {
+        /// The part of the old key between the underscores.
+        id: String,
+        /// Another end.
+        #[arg(long)]
+        expires: Option<DateTime<Utc>>,
+        /// Prints it with what it is, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revokes a key; sessions that stand on it end at once.
     Revoke {
         /// The part of the key between the underscores.
         id: String,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -264,8 +287,9 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Export(arguments) => export::run(arguments).await,
         Command::Timeline(arguments) => timeline::run(arguments).await,
         Command::Coverage(arguments) => coverage::run(arguments).await,
+        Command::OpenApi => print(crate::api::openapi::written().trim_end()),
         Command::Completions(arguments) => completions::run(&arguments),
-        Command::Policy(command) => policy::run(command),
+        Command::Policy(command) => policy::run(command).await,
     }
 }
 

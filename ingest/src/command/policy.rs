@@ -1,4 +1,4 @@
-//! `edgetrail policy`: what packs of rules make of traffic, before anybody relies on them.
+//! `edgetrail policy`: what packs of rules make of traffic, before anybody relies on them; and versions of them, over the API.
 //!
 //! Nothing here needs a database, a Worker or a configuration. The packs that are compiled into the Worker are those of
 //! this build too.
@@ -8,6 +8,7 @@ mod packs;
 mod report;
 mod sign;
 mod trial;
+mod versions;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,20 @@ pub(super) enum PolicyCommand {
     },
     /// Checks packs and prints them as a signed policy.
     Sign(sign::SignArguments),
+    /// Versions, newest first.
+    List(versions::ListArguments),
+    /// A version with its rules.
+    Show(versions::VersionArguments),
+    /// What a version changes of the active one, rule by rule.
+    Diff(versions::VersionArguments),
+    /// Proposes packs, to which another admin must agree; or hands in a signed policy, which is active at once.
+    Propose(versions::ProposeArguments),
+    /// Agrees to a version that another admin proposed: it is active.
+    Approve(versions::VersionArguments),
+    /// Turns a proposed version down.
+    Refuse(versions::VersionArguments),
+    /// Proposes what was active at an earlier version.
+    Rollback(versions::VersionArguments),
     /// Keys that sign policies offline.
     #[command(subcommand)]
     Key(sign::PolicyKeyCommand),
@@ -65,8 +80,15 @@ enum MountChoice {
     Own,
 }
 
-pub(super) fn run(command: PolicyCommand) -> Result<(), CommandError> {
+pub(super) async fn run(command: PolicyCommand) -> Result<(), CommandError> {
     match command {
+        PolicyCommand::List(arguments) => versions::list(arguments).await,
+        PolicyCommand::Show(arguments) => versions::show(arguments).await,
+        PolicyCommand::Diff(arguments) => versions::diff(arguments).await,
+        PolicyCommand::Propose(arguments) => versions::propose(arguments).await,
+        PolicyCommand::Approve(arguments) => versions::decide(arguments, "approve").await,
+        PolicyCommand::Refuse(arguments) => versions::decide(arguments, "refuse").await,
+        PolicyCommand::Rollback(arguments) => versions::decide(arguments, "rollback").await,
         PolicyCommand::Try(arguments) => attempt(&arguments),
         PolicyCommand::Check { files } => check(&files),
         PolicyCommand::Sign(arguments) => sign::print_signed(arguments),

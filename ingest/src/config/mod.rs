@@ -4,6 +4,7 @@
 //! error shows a secret.
 
 mod access;
+mod detection;
 mod publication;
 mod reader;
 mod storage;
@@ -22,6 +23,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::{Role, Tenure, person};
 pub use access::{Access, AppTokens, Oidc, TokenKey};
+pub use detection::Detection;
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
 pub use storage::Storage;
@@ -82,6 +84,8 @@ pub struct Config {
     pub archive: Option<Archive>,
     /// How people sign in, and what of their reading is recorded.
     pub access: Access,
+    /// Which rules look at the events.
+    pub detection: Detection,
 }
 
 /// Section `archive`.
@@ -412,6 +416,7 @@ impl Config {
             everything: milliseconds(&mut keys, "integrity.everything_ms", 7 * 86_400_000)?,
         };
         let access = Access::read(&mut keys)?;
+        let detection = Detection::read(&mut keys)?;
         keys.finish()?;
         Ok(Self {
             http,
@@ -430,6 +435,7 @@ impl Config {
             publication,
             integrity,
             access,
+            detection,
         })
     }
 }

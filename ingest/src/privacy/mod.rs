@@ -508,6 +508,7 @@ fn counts(found: &Found, beside: Beside) -> Value {
             "audit_rows": beside.claims,
             "reported_writes": beside.writes,
             "routes": beside.routes,
+            "alerts": beside.alerts,
         },
         "complete": found.complete,
     })
@@ -533,7 +534,7 @@ fn sha256(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
 }
 
-fn new_id(now: DateTime<Utc>) -> Uuid {
+pub(crate) fn new_id(now: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random()).into_uuid()
 }

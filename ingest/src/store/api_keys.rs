@@ -1,16 +1,27 @@
 //! API keys: hashes only.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use crate::auth::{ApiKey, Tenure};
 
 use super::{Doing as _, Store, StoreError};
 
-/// Registers a key; a key of this id is replaced unless it was revoked.
+/// Registers a key by itself, see [`register`].
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn upsert(store: &Store, key: &ApiKey, name: &str) -> Result<(), StoreError> {
+    let mut transaction = store.begin().await?;
+    register(&mut transaction, key, name).await?;
+    super::commit(transaction).await
+}
+
+/// Registers a key; a key of this id is replaced unless it was revoked.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn register(connection: &mut PgConnection, key: &ApiKey, name: &str) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into api_keys (id, tenant_id, name, role, sha256, expires_at, person) values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (id) do update
@@ -25,7 +36,7 @@ pub async fn upsert(store: &Store, key: &ApiKey, name: &str) -> Result<(), Store
         key.tenure.until(),
         key.person
     )
-    .execute(store.pool())
+    .execute(connection)
     .await
     .doing("registering an API key")?;
     Ok(())
@@ -98,15 +109,18 @@ pub async fn list(store: &Store, tenant: Option<&str>) -> Result<Vec<ListedKey>,
     .doing("listing API keys")
 }
 
-/// Revokes a key. False if there is none of this id that is still good.
+/// Revokes a key and tells what it was; none if there is none of this id that is still good.
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn revoke(store: &Store, id: &str) -> Result<bool, StoreError> {
-    let done =
-        sqlx::query!("update api_keys set revoked_at = now() where id = $1 and revoked_at is null", id)
-            .execute(store.pool())
-            .await
-            .doing("revoking an API key")?;
-    Ok(done.rows_affected() == 1)
+pub async fn revoke(connection: &mut PgConnection, id: &str) -> Result<Option<ListedKey>, StoreError> {
+    sqlx::query_as!(
+        ListedKey,
+        "update api_keys set revoked_at = now() where id = $1 and revoked_at is null
+         returning id, tenant_id, name, role, person, created_at, expires_at, revoked_at",
+        id
+    )
+    .fetch_optional(connection)
+    .await
+    .doing("revoking an API key")
 }

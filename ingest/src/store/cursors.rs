@@ -57,6 +57,22 @@ pub async fn lock(connection: &mut PgConnection, name: &str) -> Result<i64, Stor
         .doing("reading a cursor")
 }
 
+/// Lets a task that has no place yet begin at the newest batch.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn begin_at_newest(store: &Store, name: &str) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into correlate_cursors (name, batch_id) select $1, coalesce(max(batch_id), 0) from batches
+         on conflict do nothing",
+        name
+    )
+    .execute(store.pool())
+    .await
+    .doing("making a cursor")?;
+    Ok(())
+}
+
 /// The next batches after a place and up to another, in their order.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 pub mod absences;
 pub mod accepted_rules;
 pub mod access;
+pub mod alerts;
 pub mod api_keys;
 pub mod app_audit;
 pub mod asking_people;

@@ -518,6 +518,28 @@ pub async fn clear_beside(
         .doing(doing)?;
         cleared.routes += 1;
     }
+
+    let mut named = Vec::new();
+    let mut rows = sqlx::query!("select alert_id, alike, note from alerts where tenant_id = $1", tenant)
+        .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await.doing(doing)? {
+        let alike = row.alike.iter().flatten().map(String::as_str);
+        if theirs(&alike.chain(row.note.as_deref()).map(Some).collect::<Vec<_>>()) {
+            named.push(row.alert_id);
+        }
+    }
+    drop(rows);
+    for alert in named {
+        sqlx::query!(
+            "update alerts set alike = null, note = null where tenant_id = $1 and alert_id = $2",
+            tenant,
+            alert
+        )
+        .execute(&mut *connection)
+        .await
+        .doing(doing)?;
+        cleared.alerts += 1;
+    }
     Ok(cleared)
 }
 
@@ -532,4 +554,6 @@ pub struct Beside {
     pub writes: i64,
     /// Routes that are counted.
     pub routes: i64,
+    /// Alerts that named them.
+    pub alerts: i64,
 }

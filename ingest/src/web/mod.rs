@@ -7,6 +7,7 @@
 mod act;
 mod assets;
 mod chart;
+mod docs;
 mod entities;
 mod erasures;
 mod event;
@@ -56,5 +57,6 @@ pub(crate) fn pages(routes: Routes) -> Routes {
         .act("/erasures", Erasure, post(erasures::request))
         .act("/erasures/{id}/approve", Erasure, post(erasures::approve))
         .act("/erasures/{id}/cancel", Erasure, post(erasures::cancel))
+        .open("GET", "/docs", get(docs::show))
         .open("GET", "/assets/{name}", get(assets::serve))
 }

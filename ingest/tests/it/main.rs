@@ -2,13 +2,17 @@
 
 mod access;
 mod accounting;
+mod app_tokens;
 mod archive;
+mod cli_deciding;
 mod cli_reading;
 mod compliance;
 mod configuration;
 mod continuous;
+mod contract;
 mod coverage;
 mod crash;
+mod detection;
 mod erasure;
 mod exports;
 mod holds;
@@ -21,6 +25,7 @@ mod limits;
 mod links;
 mod masking;
 mod own;
+mod peers;
 mod policy;
 mod reading;
 mod receiving;

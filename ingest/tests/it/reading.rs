@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ingest::auth::Role;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::support::{Server, new_key, sample};
 
@@ -94,8 +95,9 @@ async fn reading_needs_a_good_key() {
     server.get_with("/v1/events", &wrong).await.problem(401);
     assert_eq!(server.get_with("/v1/events", &key).await.status, 200);
     let id = key.split('_').nth(1).expect("an id");
-    let revoked = ingest::store::api_keys::revoke(&server.store, id).await;
-    assert!(revoked.expect("revoked"));
+    let mut owner = PgConnection::connect_with(&server.database).await.expect("connected");
+    let revoked = ingest::store::api_keys::revoke(&mut owner, id).await;
+    assert!(revoked.expect("revoked").is_some());
     server.get_with("/v1/events", &key).await.problem(401);
     server.stop().await;
 }

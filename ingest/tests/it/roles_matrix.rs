@@ -15,6 +15,8 @@ enum May {
     Readers,
     /// Investigators and above.
     Investigators,
+    /// Investigators and admins: who audits changes nothing.
+    Investigating,
     /// Auditors and admins.
     Overseers,
     Admins,
@@ -25,6 +27,7 @@ impl May {
         match self {
             Self::Anybody | Self::Readers => true,
             Self::Investigators => role != Role::Viewer,
+            Self::Investigating => matches!(role, Role::Investigator | Role::Admin),
             Self::Overseers => matches!(role, Role::Auditor | Role::Admin),
             Self::Admins => role == Role::Admin,
         }
@@ -44,6 +47,11 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("GET", "/v1/openings", May::Overseers),
     ("GET", "/v1/absences", May::Overseers),
     ("GET", "/v1/absences/{record}", May::Overseers),
+    ("GET", "/v1/alerts", May::Readers),
+    ("GET", "/v1/alerts/{id}", May::Readers),
+    ("POST", "/v1/alerts/{id}/close", May::Investigating),
+    ("GET", "/v1/detection/rules", May::Readers),
+    ("POST", "/v1/detection/trial", May::Investigating),
     ("GET", "/v1/coverage", May::Readers),
     ("GET", "/v1/inbox", May::Readers),
     ("POST", "/v1/inbox/draft", May::Readers),
@@ -126,6 +134,8 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("GET", "/log/{log_id}/checkpoint", May::Anybody),
     // Tiles ask by themselves, unless the log is public.
     ("GET", "/log/{log_id}/tile/{*path}", May::Readers),
+    ("GET", "/docs", May::Anybody),
+    ("GET", "/openapi.json", May::Anybody),
     ("GET", "/healthz", May::Anybody),
     ("GET", "/readyz", May::Anybody),
     ("GET", "/metrics", May::Anybody),

@@ -53,8 +53,8 @@ impl Span {
         u64::from(self.count) * self.unit.millis()
     }
 
-    /// Reads `7d`.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    /// Reads `7d`; none if the text is no span.
+    pub fn read(text: &str) -> Option<Self> {
         let letter = text.chars().next_back()?;
         let (_, unit, _) = Unit::ALL.into_iter().find(|(known, ..)| *known == letter.to_ascii_lowercase())?;
         let digits = &text[..text.len() - letter.len_utf8()];

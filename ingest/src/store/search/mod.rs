@@ -3,11 +3,13 @@
 
 mod condition;
 mod counts;
+mod hits;
 mod people;
 mod sweep;
 mod words;
 
 pub use counts::{Cell, Counted, FacetField, FacetRow, counted_apart, facets, histogram};
+pub use hits::{Alike, Among, Hit, Likeness, SECURITY_ALERT_RAISED, Wanted, alike, hits};
 pub use people::{Figure, Person, figures, person};
 pub use sweep::{Sweep, Swept};
 

@@ -1,0 +1,127 @@
+//! Detection: rules look at every event as it is stored, and what they find is an alert and an event of our own.
+//!
+//! A rule is a search and what must lie around its finds ([`rule`]); the store counts ([`judge`]). The task follows the stored
+//! events through [`crate::correlate::feed`]: its place, the alerts and their events are one transaction, so that each find
+//! raises one alert, whatever stops in between. [`trial`] tells what a rule would have found.
+
+mod judge;
+pub mod rule;
+pub mod trial;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use shared::event::{RetentionClass, TenantId};
+use tokio::sync::watch;
+
+pub use judge::Fired;
+pub use rule::{Rule, RuleError};
+
+use crate::clock::Clock;
+use crate::correlate::feed::Page;
+use crate::own::{OwnEvent, outbox};
+use crate::privacy::new_id;
+use crate::store::alerts::{self, Alert};
+use crate::store::search::{Among, Likeness, SECURITY_ALERT_RAISED, hits};
+use crate::store::{Store, StoreError, cursors};
+
+/// The rules that come along.
+pub const SHIPPED: &str = include_str!("rules.toml");
+
+const TASK: &str = "detection";
+const EVERY: Duration = Duration::from_secs(1);
+/// Events of a page that rules may find: as many as a page of batches can hold.
+const FOUND: i64 = 10_000;
+
+/// Looks for what rules look for, until it is stopped.
+pub async fn run(store: Store, rules: Arc<[Rule]>, clock: Clock, mut stop: watch::Receiver<bool>) {
+    let mut is_begun = false;
+    loop {
+        let looked = async {
+            if !is_begun {
+                cursors::begin_at_newest(&store, TASK).await?;
+                is_begun = true;
+            }
+            page(&store, &rules, &clock).await
+        };
+        let more = match looked.await {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!(%error, "rules do not look at events, trying again");
+                false
+            }
+        };
+        let pause = if more { Duration::ZERO } else { EVERY };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Looks at a page of events; whether there was one.
+async fn page(store: &Store, rules: &[Rule], clock: &Clock) -> Result<bool, StoreError> {
+    let Some(mut page) = Page::next(store, TASK).await? else { return Ok(false) };
+    let wanted: Vec<_> = rules.iter().map(Rule::wanted).collect();
+    let among = Among::Batches(&page.batches, page.span);
+    let found = hits(&mut page.transaction, among, &wanted, FOUND).await?;
+    for (at, rule) in rules.iter().enumerate() {
+        for group in judge::groups(rule, at, &found) {
+            let alike: Vec<String> = group.key.iter().map(|(_, value)| value.clone()).collect();
+            let newest = alerts::newest(&mut page.transaction, group.tenant, &rule.id, &alike).await?;
+            let quiet_until = newest.map(|newest| newest + rule.cool_down);
+            for fired in judge::judge(&mut page.transaction, rule, &group, quiet_until).await? {
+                let tenant = group.tenant.parse().map_err(|_| StoreError::Damaged("tenant"))?;
+                raise(&mut page.transaction, &tenant, rule, &group.key, fired, clock).await?;
+            }
+        }
+    }
+    page.finish().await?;
+    Ok(true)
+}
+
+async fn raise(
+    connection: &mut sqlx::PgConnection,
+    tenant: &TenantId,
+    rule: &Rule,
+    key: &[(Likeness, String)],
+    fired: Fired,
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    let now = clock.now();
+    let alert = Alert {
+        tenant_id: tenant.to_string(),
+        alert_id: new_id(now.to_utc()),
+        rule: rule.id.clone(),
+        title: rule.title.clone(),
+        severity: i16::from(rule.severity.byte()),
+        alike_in: key.iter().map(|(likeness, _)| likeness.name().to_owned()).collect(),
+        alike: Some(key.iter().map(|(_, value)| value.clone()).collect()),
+        events: i64::try_from(fired.events).unwrap_or(i64::MAX),
+        first_at: fired.first_at,
+        last_at: fired.last_at,
+        evidence: fired.evidence,
+        raised_at: now.to_utc(),
+        state: "open".to_owned(),
+        closed_by: None,
+        closed_at: None,
+        note: None,
+    };
+    let alike: serde_json::Map<_, _> =
+        key.iter().map(|(likeness, value)| (likeness.name().to_owned(), json!(value))).collect();
+    let id = alert.alert_id.to_string();
+    let event = OwnEvent {
+        severity: rule.severity,
+        class: RetentionClass::from(rule.severity),
+        details: Some(json!({
+            "rule": rule.id, "title": rule.title, "alike": alike, "events": alert.events,
+            "first_at": crate::view::time(alert.first_at), "last_at": crate::view::time(alert.last_at),
+            "evidence": alert.evidence,
+        })),
+        ..OwnEvent::new(tenant, SECURITY_ALERT_RAISED, "ingest/detection", now, "alert", &id)
+    };
+    alerts::raise(connection, &alert).await?;
+    metrics::counter!("edgetrail_alerts_total", "rule" => rule.id.clone()).increment(1);
+    outbox::keep(connection, &event).await
+}
