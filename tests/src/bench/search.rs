@@ -174,6 +174,9 @@ async fn fill(database: &mut PgConnection, mut year: Year, rows: usize) -> Resul
     Ok(())
 }
 
+/// The path of a question, by its number.
+type Asking<'a> = &'a dyn Fn(usize, &mut Dice) -> String;
+
 /// Asks every kind of question.
 fn questions(
     address: SocketAddr,
@@ -186,7 +189,7 @@ fn questions(
         Client { connection: Conversation::open(address).map_err(failed("connecting"))?, api_key };
     let mut dice = Dice::of(7);
     let people = |dice: &mut Dice| Year::person(dice.below(500));
-    let kinds: [(&str, &dyn Fn(usize, &mut Dice) -> String); 9] = [
+    let kinds: [(&str, Asking<'_>); 9] = [
         ("first_page", &|_, _| "/v1/events".to_owned()),
         ("page_of_a_field", &|at, dice| match at % 4 {
             0 => format!("/v1/events?q=actor:{}+last:30d", people(dice)),
