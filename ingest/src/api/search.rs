@@ -99,7 +99,7 @@ impl Search {
         }
         let problem = Problem::new(403, "unmask-to-search", "This search looks into what is masked for you");
         Err(Answer(problem.detail(
-            "words without a field, name:, session:, a single address in ip:, and wildcards in actor: and user: need an unmasked              session or a reason in x-unmask-reason",
+            "words without a field, name:, session:, a single address in ip:, and wildcards in actor: and user: need an unmasked session or a reason in x-unmask-reason",
         )))
     }
 

@@ -3,9 +3,10 @@
 //! Nothing is counted in memory: what lies around the events is asked of the store, so that a restart forgets nothing and
 //! events that arrive in another order count as well.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -70,6 +71,24 @@ pub(super) fn groups<'a>(rule: &Rule, at: usize, hits: &'a [Hit]) -> Vec<Group<'
     groups
 }
 
+/// How often a rule may speak of a group.
+#[derive(Debug)]
+struct Pace {
+    quiet_until: Option<DateTime<Utc>>,
+    cool_down: TimeDelta,
+}
+
+impl Pace {
+    /// Whether it may speak of what was last at a time; if so it does.
+    fn speaks(&mut self, last_at: DateTime<Utc>) -> bool {
+        let speaks = self.quiet_until.is_none_or(|until| last_at > until);
+        if speaks {
+            self.quiet_until = Some(last_at + self.cool_down);
+        }
+        speaks
+    }
+}
+
 /// Each time that the rule fires, oldest first. Until a time it would only say what it said before.
 pub(super) async fn judge(
     connection: &mut PgConnection,
@@ -77,58 +96,42 @@ pub(super) async fn judge(
     group: &Group<'_>,
     quiet_until: Option<DateTime<Utc>>,
 ) -> Result<Vec<Fired>, StoreError> {
-    let candidates = match &rule.fires {
-        Fires::Each => group.hits.iter().filter_map(|hit| Fired::of(&[&itself(hit)])).collect(),
+    let mut pace = Pace { quiet_until, cool_down: rule.cool_down };
+    Ok(match &rule.fires {
+        Fires::Each => single(group.hits.iter().copied(), &mut pace),
         Fires::Outside { from, to, offset } => {
-            let is_outside = |hit: &&&Hit| {
-                let time = hit.filed_at.with_timezone(offset).time().with_nanosecond(0);
-                time.is_none_or(|time| {
-                    if from <= to { time < *from || time >= *to } else { time < *from && time >= *to }
-                })
+            let is_outside = |hit: &&Hit| {
+                let time = hit.filed_at.with_timezone(offset).time();
+                let is_work =
+                    if from <= to { time >= *from && time < *to } else { time >= *from || time < *to };
+                !is_work
             };
-            group.hits.iter().filter(is_outside).filter_map(|hit| Fired::of(&[&itself(hit)])).collect()
+            single(group.hits.iter().copied().filter(is_outside), &mut pace)
         }
         Fires::Count { at_least, within } => {
             let events = around(connection, &rule.wanted(), group, *within, *within, None).await?;
-            windows(group, &events, *within, |window| window.len() >= *at_least as usize)
+            windows(group, &events, *within, Enough::Events(*at_least as usize), &mut pace)
         }
         Fires::Distinct { of, at_least, within } => {
-            let events = around(connection, &rule.wanted(), group, *within, *within, Some(*of)).await?;
-            let known: Vec<Alike> = events.into_iter().filter(|event| event.value.is_some()).collect();
-            windows(group, &known, *within, |window| {
-                let values: HashSet<_> = window.iter().map(|event| &event.value).collect();
-                values.len() >= *at_least as usize
-            })
+            let mut events = around(connection, &rule.wanted(), group, *within, *within, Some(*of)).await?;
+            events.retain(|event| event.value.is_some());
+            windows(group, &events, *within, Enough::Values(*at_least as usize), &mut pace)
         }
         Fires::After { first, at_least, within } => {
             let wanted = Wanted { query: first, on_oneself: false };
             let earlier = around(connection, &wanted, group, *within, TimeDelta::zero(), None).await?;
-            let fired = group.hits.iter().filter_map(|hit| {
-                let own = itself(hit);
-                let range = hit.filed_at - *within..=hit.filed_at;
-                let mut events: Vec<&Alike> = earlier
-                    .iter()
-                    .filter(|event| range.contains(&event.filed_at) && event.id != hit.id)
-                    .collect();
-                let enough = events.len() >= *at_least as usize;
-                events.push(&own);
-                enough.then(|| Fired::of(&events)).flatten()
-            });
-            fired.collect()
+            preceded(group, &earlier, *within, *at_least as usize, &mut pace)
         }
-        Fires::New { of, history } => unseen(connection, group, *of, *history).await?,
-    };
-    let mut quiet_until = quiet_until;
-    Ok(candidates
-        .into_iter()
-        .filter(|fired: &Fired| {
-            let speaks = quiet_until.is_none_or(|until| fired.last_at > until);
-            if speaks {
-                quiet_until = Some(fired.last_at + rule.cool_down);
-            }
-            speaks
-        })
-        .collect())
+        Fires::New { of, history } => {
+            let unseen = unseen(connection, group, *of, *history).await?;
+            single(unseen.into_iter(), &mut pace)
+        }
+    })
+}
+
+/// Each of some events by itself.
+fn single<'a>(hits: impl Iterator<Item = &'a Hit>, pace: &mut Pace) -> Vec<Fired> {
+    hits.filter(|hit| pace.speaks(hit.filed_at)).filter_map(|hit| Fired::of(&[&itself(hit)])).collect()
 }
 
 fn itself(hit: &Hit) -> Alike {
@@ -149,34 +152,87 @@ async fn around(
     alike(connection, group.tenant, wanted, &group.key, span, of, AROUND).await
 }
 
-/// The windows that are enough and hold one of the hits at least, each as short as it can be.
+/// What is enough in a window.
+#[derive(Debug, Clone, Copy)]
+enum Enough {
+    /// So many events.
+    Events(usize),
+    /// So many different values.
+    Values(usize),
+}
+
+/// The windows that are enough and hold one of the hits at least. Events are walked through once.
 fn windows(
     group: &Group<'_>,
     events: &[Alike],
     within: TimeDelta,
-    is_enough: impl Fn(&[&Alike]) -> bool,
+    enough: Enough,
+    pace: &mut Pace,
 ) -> Vec<Fired> {
     let hits: HashSet<Uuid> = group.hits.iter().map(|hit| hit.id).collect();
-    let mut window: Vec<&Alike> = Vec::new();
+    let (mut first, mut hits_within) = (0, 0);
+    let mut values: HashMap<Option<&str>, usize> = HashMap::new();
     let mut fired = Vec::new();
-    for event in events {
-        window.push(event);
-        window.retain(|other| event.filed_at - other.filed_at <= within);
-        if window.iter().any(|event| hits.contains(&event.id)) && is_enough(&window) {
-            fired.extend(Fired::of(&window));
+    for (last, event) in events.iter().enumerate() {
+        hits_within += usize::from(hits.contains(&event.id));
+        *values.entry(event.value.as_deref()).or_default() += 1;
+        while event.filed_at - events[first].filed_at > within {
+            hits_within -= usize::from(hits.contains(&events[first].id));
+            if let Entry::Occupied(mut known) = values.entry(events[first].value.as_deref()) {
+                *known.get_mut() -= 1;
+                if *known.get() == 0 {
+                    known.remove();
+                }
+            }
+            first += 1;
+        }
+        let is_enough = match enough {
+            Enough::Events(least) => last + 1 - first >= least,
+            Enough::Values(least) => values.len() >= least,
+        };
+        if hits_within > 0 && is_enough && pace.speaks(event.filed_at) {
+            fired.extend(Fired::of(&events[first..=last].iter().collect::<Vec<_>>()));
+        }
+    }
+    fired
+}
+
+/// The hits before which so many others lie within a time.
+fn preceded(
+    group: &Group<'_>,
+    earlier: &[Alike],
+    within: TimeDelta,
+    at_least: usize,
+    pace: &mut Pace,
+) -> Vec<Fired> {
+    let (mut first, mut after_last) = (0, 0);
+    let mut fired = Vec::new();
+    for hit in &group.hits {
+        while earlier.get(after_last).is_some_and(|event| event.filed_at <= hit.filed_at) {
+            after_last += 1;
+        }
+        while first < after_last && hit.filed_at - earlier[first].filed_at > within {
+            first += 1;
+        }
+        // A hit may be one of what both searches find.
+        let others: Vec<&Alike> =
+            earlier[first..after_last].iter().filter(|event| event.id != hit.id).collect();
+        if others.len() >= at_least && pace.speaks(hit.filed_at) {
+            let own = itself(hit);
+            fired.extend(Fired::of(&[others, vec![&own]].concat()));
         }
     }
     fired
 }
 
 /// The first event of each value that somebody who was seen before was not seen with.
-async fn unseen(
+async fn unseen<'a>(
     connection: &mut PgConnection,
-    group: &Group<'_>,
+    group: &Group<'a>,
     of: Likeness,
     history: TimeDelta,
-) -> Result<Vec<Fired>, StoreError> {
-    let mut fired = Vec::new();
+) -> Result<Vec<&'a Hit>, StoreError> {
+    let mut found = Vec::new();
     let mut looked_at = HashSet::new();
     // Whatever they did tells where they are and what they do, not only what the rule looks for.
     let anything = shared::search::Query::of(Vec::new());
@@ -192,10 +248,10 @@ async fn unseen(
         }
         let known = alike(connection, group.tenant, &wanted, &group.key, before, Some(of), 100).await?;
         if known.iter().any(|event| event.value.is_some()) {
-            fired.extend(Fired::of(&[&itself(hit)]));
+            found.push(*hit);
         }
     }
-    Ok(fired)
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -210,6 +266,10 @@ mod tests {
         }
     }
 
+    fn pace() -> Pace {
+        Pace { quiet_until: None, cool_down: TimeDelta::hours(1) }
+    }
+
     fn hit(second: i64) -> Hit {
         let Alike { filed_at, id, .. } = event(second, None);
         Hit { tenant_id: "demo".to_owned(), filed_at, id, values: Vec::new(), found: vec![true] }
@@ -220,10 +280,33 @@ mod tests {
         let hit = hit(50);
         let group = Group { tenant: "demo", key: Vec::new(), hits: vec![&hit] };
         let events: Vec<Alike> = [0, 40, 50, 55, 200].map(|second| event(second, None)).into();
-        let fired = windows(&group, &events, TimeDelta::seconds(20), |window| window.len() >= 3);
+        let fired = windows(&group, &events, TimeDelta::seconds(20), Enough::Events(3), &mut pace());
         assert_eq!(fired.len(), 1);
         assert_eq!((fired[0].events, fired[0].evidence[0]), (3, Uuid::from_u128(55)));
-        assert!(windows(&group, &events, TimeDelta::seconds(10), |window| window.len() >= 3).is_empty());
+        assert!(windows(&group, &events, TimeDelta::seconds(9), Enough::Events(3), &mut pace()).is_empty());
+    }
+
+    #[test]
+    fn values_that_left_the_window_do_not_count() {
+        let hit = hit(100);
+        let group = Group { tenant: "demo", key: Vec::new(), hits: vec![&hit] };
+        let events = [(0, "DE"), (80, "FR"), (90, "FR"), (100, "US")];
+        let events: Vec<Alike> = events.map(|(second, value)| event(second, Some(value))).into();
+        let fired = |within, least| {
+            windows(&group, &events, TimeDelta::seconds(within), Enough::Values(least), &mut pace()).len()
+        };
+        assert_eq!((fired(100, 3), fired(50, 3), fired(50, 2)), (1, 0, 1));
+    }
+
+    #[test]
+    fn ten_thousand_events_in_one_window_are_walked_through_once() {
+        let hit = hit(9_999);
+        let group = Group { tenant: "demo", key: Vec::new(), hits: vec![&hit] };
+        let events: Vec<Alike> = (0..10_000).map(|second| event(second, Some("DE"))).collect();
+        let began = std::time::Instant::now();
+        let fired = windows(&group, &events, TimeDelta::days(7), Enough::Events(10), &mut pace());
+        assert_eq!((fired.len(), fired[0].events), (1, 10_000));
+        assert!(began.elapsed().as_secs() < 5, "a square of it takes minutes");
     }
 
     #[test]
@@ -231,6 +314,6 @@ mod tests {
         let hit = hit(500);
         let group = Group { tenant: "demo", key: Vec::new(), hits: vec![&hit] };
         let events: Vec<Alike> = [0, 1, 2, 500].map(|second| event(second, None)).into();
-        assert!(windows(&group, &events, TimeDelta::seconds(20), |window| window.len() >= 3).is_empty());
+        assert!(windows(&group, &events, TimeDelta::seconds(20), Enough::Events(3), &mut pace()).is_empty());
     }
 }

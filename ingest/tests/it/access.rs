@@ -29,8 +29,8 @@ async fn what_a_reader_looks_at_is_one_event_of_each_kind() {
     let key = new_key(&server.store, "demo", Role::Investigator).await;
     let who = key.split('_').nth(1).expect("an id").to_owned();
     for path in [
-        "/v1/events?q=action%3Aagent_*%20invoice",
-        "/v1/events?q=invoice%20%20action%3AAGENT_*",
+        "/v1/events?q=action%3Aagent_*%20outcome%3Asuccess",
+        "/v1/events?q=outcome%3Asuccess%20%20action%3AAGENT_*",
         "/v1/events?actor=user-0",
         "/v1/logs",
         "/v1/session",
@@ -50,7 +50,7 @@ async fn what_a_reader_looks_at_is_one_event_of_each_kind() {
     assert_eq!(search["trust"], "verified");
     let searches = texts(search, "searches", "text");
     assert!(searches.contains(&"actor:user-0".to_owned()), "{searches:?}");
-    assert!(searches.contains(&"action:AGENT_* invoice".to_owned()), "{searches:?}");
+    assert!(searches.contains(&"action:AGENT_* outcome:success".to_owned()), "{searches:?}");
     let one = of("event");
     assert_eq!(one["details"]["reads"], 1, "what is not there was not read");
     assert_eq!(texts(one, "objects", "object"), [event.id.to_string()]);

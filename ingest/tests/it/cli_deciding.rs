@@ -35,7 +35,7 @@ async fn a_policy_is_proposed_compared_agreed_on_and_brought_back() {
     assert!(out.ends_with("another admin agrees with: edgetrail policy approve 1\n"), "{out}");
     let (status, out, err) = run(&server, &one, &["policy", "approve", "1"]).await;
     assert_eq!((status, out.as_str(), err.lines().count()), (1, "", 1), "{err}");
-    assert!(err.contains("second admin"), "{err}");
+    assert!(err.contains("two people"), "{err}");
     let (status, out, err) = run(&server, &two, &["policy", "approve", "1"]).await;
     assert!(status == 0 && out.starts_with("version 1 is active"), "{out}{err}");
 

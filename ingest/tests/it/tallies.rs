@@ -10,7 +10,7 @@ use crate::retention::{filled, months_ago, present, sequenced};
 use crate::support::{Dial, Producer, Server, counts, eventually, new_key, sample, sample_at};
 
 /// True of every event, and nothing that a sum knows: it makes the events be counted.
-const ANY: &str = "-name:nowhere";
+const ANY: &str = "-reason:nowhere";
 
 async fn number(server: &Server, sql: &'static str) -> i64 {
     let mut database = PgConnection::connect_with(&server.database).await.expect("connected");

@@ -115,12 +115,22 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ]
     };
     let relations = || map(count());
+    let saved = object([
+        ("as", one_of(["owner", "named"])),
+        ("name", text()),
+        ("query", text()),
+        ("saved_at", time()),
+    ]);
     let opened = object([
         ("tenant", text()),
         ("subject", text()),
         ("known_by", list(text())),
         ("made_at", time()),
         ("logs", list(object([("log_id", text()), ("origin", text()), ("verifier_key", nullable(text()))]))),
+        (
+            "saved_searches",
+            about(list(saved), "Searches that they saved, and those of others that name them."),
+        ),
     ]);
     let summary = object([
         ("events", count()),
@@ -158,6 +168,8 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                                 ("audit_rows", count()),
                                 ("reported_writes", count()),
                                 ("routes", count()),
+                                ("alerts", count()),
+                                ("saved_searches", count()),
                             ]),
                         ),
                         ("complete", about(flag(), "Whether there was time to look at everything.")),
