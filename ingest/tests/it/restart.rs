@@ -154,7 +154,7 @@ async fn the_loss_is_told(server: &Server, Reopened { old, fresh, note: lost }: 
 async fn a_restored_backup_is_not_signed_when_a_witness_knows_better() {
     let witness = Cosigner::start("witness.example/1").await;
     let (server, reopened) =
-        goes_on_with_a_new_origin(&witness.toml(), "has cosigned a head of 30 entries").await;
+        Box::pin(goes_on_with_a_new_origin(&witness.toml(), "has cosigned a head of 30 entries")).await;
     // This witness shows no heads, so nothing proves what is lost; that more was seen stands in the record.
     let url = format!("http://{}", server.address);
     eventually(async || verify(&url, server.admin_key(), &[]).await.status == 3).await;
@@ -168,7 +168,8 @@ async fn a_restored_backup_is_not_signed_when_the_copies_know_better_and_leaf_0_
     let copies = tempfile::tempdir_in("/tmp").expect("a directory");
     let toml = format!("[worm]\nurl = \"file://{}\"\n", copies.path().display());
     let (server, reopened) =
-        goes_on_with_a_new_origin(&toml, "holds a head of 30 entries, the database one of 10").await;
+        Box::pin(goes_on_with_a_new_origin(&toml, "holds a head of 30 entries, the database one of 10"))
+            .await;
     the_loss_is_told(&server, &reopened).await;
     server.stop().await;
     // Under the old log's name the largest copy is the one that leaf 0 commits to.

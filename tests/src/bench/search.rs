@@ -64,6 +64,9 @@ const SCENES: [Scene; 2] = [
     Scene { name: "one-tenant", tenants: 1, figures: "search.single" },
 ];
 
+/// The path of a question by its number.
+type Ask<'a> = dyn Fn(usize, &mut Dice) -> String + 'a;
+
 /// Asks.
 ///
 /// # Errors
@@ -186,7 +189,7 @@ fn questions(
         Client { connection: Conversation::open(address).map_err(failed("connecting"))?, api_key };
     let mut dice = Dice::of(7);
     let people = |dice: &mut Dice| Year::person(dice.below(500));
-    let kinds: [(&str, &dyn Fn(usize, &mut Dice) -> String); 9] = [
+    let kinds: [(&str, &Ask); 9] = [
         ("first_page", &|_, _| "/v1/events".to_owned()),
         ("page_of_a_field", &|at, dice| match at % 4 {
             0 => format!("/v1/events?q=actor:{}+last:30d", people(dice)),
