@@ -26,6 +26,7 @@ pub mod privacy;
 pub mod receive;
 pub mod retention;
 pub mod serve;
+pub mod sink;
 pub mod storage;
 pub mod store;
 pub mod table;

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 use crate::account::Accountant;
 use crate::api::{self, Cursors, SignIn, State};
 use crate::archive::{Archive, ArchiveError};
-use crate::auth::{ApiKey, Attempts, Provider, Reads, Signers, Verifier, reads};
+use crate::auth::{
+    ApiKey, Attempts, FingerprintKey, FingerprintKeyError, Provider, Reads, Signers, Verifier, reads,
+};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
@@ -34,6 +36,7 @@ use crate::privacy::Privacy;
 use crate::receive::Receiver;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
+use crate::sink::{Sinks, Vault};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
 use crate::tally;
 use crate::telemetry;
@@ -64,6 +67,9 @@ pub enum ServeError {
     /// Witnesses or the copies' storage.
     #[error(transparent)]
     Publisher(#[from] PublisherError),
+    /// The file with the key of fingerprints.
+    #[error("fingerprint.key_file: {0}")]
+    HashKey(#[from] FingerprintKeyError),
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -257,6 +263,9 @@ impl Backend {
             clock.clone(),
             config.log.key_file.with_file_name("exports"),
         ));
+        let vault = config.sinks.key_file.as_deref().map(Vault::load_or_create).transpose()?;
+        let sinks = Sinks::new(store.clone(), clock.clone(), config.sinks, vault, config.log.origin.clone());
+        let fingerprints = config.hash_key_file.as_deref().map(FingerprintKey::load).transpose()?;
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
         let retention = Retention::new(store.clone(), recorder.clone(), clock.clone()).archiving(archive);
@@ -276,6 +285,8 @@ impl Backend {
             privacy,
             retention,
             exports,
+            sinks,
+            fingerprints,
             cursors,
             rules: config.detection.rules.into(),
             readers: Readers::new(config.limits.reader),
@@ -383,6 +394,7 @@ impl Backend {
             self.state.clock.clone(),
             detection_stopped,
         ));
+        let sinks = tokio::spawn(Arc::clone(&self.state.sinks).run(self.state.stopping.clone()));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -415,6 +427,7 @@ impl Backend {
         let _ = stop_detection.send(true);
         let _ = detection.await;
         let _ = tallies.await;
+        let _ = sinks.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;

@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
     Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events, exports,
-    facets, histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, streams,
+    facets, histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, sinks, streams,
     subjects, unmask,
 };
 
@@ -259,6 +259,51 @@ impl Answers<'_> {
     /// What arrived of each producer's stream.
     pub(crate) async fn streams(&self) -> Result<Value, Answer> {
         told(streams::list(self.shared(), self.reader.clone()).await)
+    }
+
+    /// Where events are forwarded to.
+    pub(crate) async fn sinks(&self) -> Result<Value, Answer> {
+        told(sinks::list(self.shared(), self.reader.clone()).await)
+    }
+
+    /// One sink with its health.
+    pub(crate) async fn sink(&self, id: &str) -> Result<Value, Answer> {
+        told(sinks::read(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
+    }
+
+    /// Forwards events from now on.
+    pub(crate) async fn create_sink(&self, wanted: &Value) -> Result<Value, Answer> {
+        told(sinks::create(self.shared(), self.reader.clone(), posted(wanted)).await)
+    }
+
+    /// Changes a sink.
+    pub(crate) async fn change_sink(&self, id: &str, wanted: &Value) -> Result<Value, Answer> {
+        told(sinks::change(self.shared(), self.reader.clone(), Path(id.to_owned()), posted(wanted)).await)
+    }
+
+    /// Stops sending.
+    pub(crate) async fn pause_sink(&self, id: &str) -> Result<Value, Answer> {
+        told(sinks::pause(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
+    }
+
+    /// Goes on.
+    pub(crate) async fn resume_sink(&self, id: &str) -> Result<Value, Answer> {
+        told(sinks::resume(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
+    }
+
+    /// Sends once more what arrived from a time on.
+    pub(crate) async fn replay_sink(&self, id: &str, wanted: &Value) -> Result<Value, Answer> {
+        told(sinks::replay(self.shared(), self.reader.clone(), Path(id.to_owned()), posted(wanted)).await)
+    }
+
+    /// Sends a message that is no event of the log.
+    pub(crate) async fn test_sink(&self, id: &str) -> Result<Value, Answer> {
+        told(sinks::test(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
+    }
+
+    /// Removes a sink.
+    pub(crate) async fn remove_sink(&self, id: &str) -> Result<Value, Answer> {
+        told(sinks::remove(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
     }
 
     fn shared(&self) -> Shared {

@@ -15,6 +15,7 @@ mod erasures;
 mod events;
 mod exports;
 mod facets;
+mod fingerprint;
 mod headers;
 mod health;
 mod histogram;
@@ -42,6 +43,7 @@ mod saved;
 mod search;
 mod session;
 mod sign_in;
+mod sinks;
 mod streams;
 mod subjects;
 mod unmask;
@@ -61,7 +63,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::auth::Reads;
+use crate::auth::{FingerprintKey, Reads};
 use crate::clock::Clock;
 use crate::config::{Access, Http, Log};
 use crate::detect::Rule;
@@ -74,6 +76,7 @@ use crate::policy::Policies;
 use crate::privacy::Privacy;
 use crate::receive::Receiver;
 use crate::retention::Retention;
+use crate::sink::Sinks;
 use crate::store::Store;
 
 /// What endpoints work with.
@@ -93,6 +96,10 @@ pub struct State {
     pub retention: Retention,
     /// What searches find, as files.
     pub exports: Arc<Exports>,
+    /// Where events are forwarded to.
+    pub sinks: Arc<Sinks>,
+    /// By which a value is found that the edge told by its keyed hash.
+    pub fingerprints: Option<FingerprintKey>,
     /// What readers go on with.
     pub cursors: Cursors,
     /// How much each of them may ask.

@@ -16,8 +16,8 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
-    events, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
-    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in,
+    events, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
+    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in, sinks,
     streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
@@ -45,7 +45,8 @@ pub fn table() -> Vec<Route> {
 
 fn routes() -> Routes {
     use Capability::{
-        Access, Alerts, Erasure, Export, Openings, Oversee, Policy, Quarantine, Read, Retention, Unmask,
+        Access, Alerts, Erasure, Export, Openings, Oversee, Policy, Quarantine, Read, Retention,
+        SeePersonal, Sinks, Unmask,
     };
     use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
     web::pages(Routes::new())
@@ -125,6 +126,16 @@ fn routes() -> Routes {
         .act("/v1/alerts/{id}/close", Alerts, post(alerts::close))
         .read("/v1/detection/rules", Read, Records, get(alerts::rules))
         .act("/v1/detection/trial", Alerts, post(alerts::try_rule))
+        .read("/v1/sinks", Oversee, Records, get(sinks::list))
+        .act("/v1/sinks", Sinks, post(sinks::create))
+        .read("/v1/sinks/{id}", Oversee, Records, get(sinks::read))
+        .act("/v1/sinks/{id}", Sinks, post(sinks::change))
+        .act("/v1/sinks/{id}/pause", Sinks, post(sinks::pause))
+        .act("/v1/sinks/{id}/resume", Sinks, post(sinks::resume))
+        .act("/v1/sinks/{id}/replay", Sinks, post(sinks::replay))
+        .act("/v1/sinks/{id}/test", Sinks, post(sinks::test))
+        .act("/v1/sinks/{id}/remove", Sinks, post(sinks::remove))
+        .act("/v1/fingerprint", SeePersonal, post(fingerprint::test))
         .read("/v1/integrity", Read, Records, get(integrity::read))
         .open("GET", "/v1/me/activity", get(me::activity))
         .open("OPTIONS", "/v1/me/activity", options(me::preflight))

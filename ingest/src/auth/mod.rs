@@ -3,6 +3,7 @@
 
 mod api_key;
 mod attempts;
+mod fingerprint;
 mod mask;
 mod notice;
 mod oidc;
@@ -15,6 +16,7 @@ mod token;
 
 pub use api_key::{ApiKey, ApiKeyText};
 pub use attempts::{Attempts, Origin};
+pub use fingerprint::{FingerprintKey, FingerprintKeyError};
 pub use mask::{MASKED, mask, mask_field, mask_text};
 pub use notice::Notice;
 pub use oidc::{JOURNEY, Named, OidcError, Provider};

@@ -45,6 +45,8 @@ pub enum Capability {
     Access,
     /// Tries rules of detection, and closes what they found.
     Alerts,
+    /// Forwards events to other systems, with personal data in them as it is.
+    Sinks,
 }
 
 impl Role {
@@ -70,9 +72,11 @@ impl Role {
                 matches!(self, Self::Auditor | Self::Admin)
             }
             Capability::Alerts => matches!(self, Self::Investigator | Self::Admin),
-            Capability::Policy | Capability::Retention | Capability::Erasure | Capability::Access => {
-                self == Self::Admin
-            }
+            Capability::Policy
+            | Capability::Retention
+            | Capability::Erasure
+            | Capability::Access
+            | Capability::Sinks => self == Self::Admin,
         }
     }
 }
@@ -94,7 +98,7 @@ impl FromStr for Role {
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Read,
         Self::Unmask,
         Self::SeePersonal,
@@ -107,6 +111,7 @@ impl Capability {
         Self::Erasure,
         Self::Access,
         Self::Alerts,
+        Self::Sinks,
     ];
 
     /// What it allows, in words that go on from "may not".
@@ -124,6 +129,7 @@ impl Capability {
             Self::Erasure => "export or erase a person's data",
             Self::Access => "change access",
             Self::Alerts => "try rules or close alerts",
+            Self::Sinks => "forward events",
         }
     }
 }

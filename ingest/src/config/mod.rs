@@ -8,6 +8,7 @@ mod detection;
 mod own_activity;
 mod publication;
 mod reader;
+mod sinks;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use detection::Detection;
 pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
+pub use sinks::Sinks;
 pub use storage::Storage;
 
 /// Why there is no configuration.
@@ -90,6 +92,10 @@ pub struct Config {
     pub detection: Detection,
     /// What people see of themselves.
     pub own_activity: OwnActivity,
+    /// How events are forwarded.
+    pub sinks: Sinks,
+    /// The file with the edge's `EDGETRAIL_HASH_KEY`, by which a value can be looked for that was never stored.
+    pub hash_key_file: Option<PathBuf>,
 }
 
 /// Section `archive`.
@@ -422,6 +428,8 @@ impl Config {
         let access = Access::read(&mut keys)?;
         let detection = Detection::read(&mut keys)?;
         let own_activity = OwnActivity::read(&mut keys)?;
+        let sinks = Sinks::read(&mut keys)?;
+        let hash_key_file = keys.optional("fingerprint.key_file")?;
         keys.finish()?;
         Ok(Self {
             http,
@@ -442,6 +450,8 @@ impl Config {
             access,
             detection,
             own_activity,
+            sinks,
+            hash_key_file,
         })
     }
 }

@@ -6,7 +6,7 @@
 mod encode;
 mod format;
 mod job;
-mod ocsf;
+pub(crate) mod ocsf;
 mod row;
 
 pub use encode::{EncodeError, Summary, csv_text};
@@ -35,7 +35,7 @@ use crate::store::search::{Scope, Sweep, Swept};
 use crate::store::{self, Store, StoreError, absences};
 use crate::view::time;
 use encode::Encoder;
-use row::Row;
+pub(crate) use row::Row;
 
 /// Pieces on their way to a slow reader.
 const AHEAD: usize = 2;

@@ -122,7 +122,7 @@ fn operation(method: &str) -> u32 {
 }
 
 /// An event of OCSF.
-pub(super) fn event(row: &Row) -> Value {
+pub(crate) fn event(row: &Row) -> Value {
     let event = &row.event;
     let (class, activity) = classify(event);
     let uid = class.uid();

@@ -13,15 +13,15 @@ use crate::view;
 
 /// An event with what is left of it read.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// As it is stored.
-    pub(super) stored: StoredEvent,
+    pub(crate) stored: StoredEvent,
     /// What is left of it.
-    pub(super) event: Event,
+    pub(crate) event: Event,
     /// The names of the fields that were erased.
-    pub(super) erased: Vec<&'static str>,
+    pub(crate) erased: Vec<&'static str>,
     /// What proves it, where that was asked for.
-    pub(super) evidence: Option<Evidence>,
+    pub(crate) evidence: Option<Evidence>,
 }
 
 impl Row {
@@ -29,7 +29,7 @@ impl Row {
     ///
     /// # Errors
     /// If the stored bytes are not the event they were when they were stored.
-    pub(super) fn open(swept: Swept, evidence: Option<Evidence>) -> Result<Self, StoreError> {
+    pub(crate) fn open(swept: Swept, evidence: Option<Evidence>) -> Result<Self, StoreError> {
         let damaged = || StoreError::Damaged("event");
         let opening = StoredOpening::decode(&swept.opening).map_err(|_| damaged())?;
         let event = Event::from_fields(&opening.fields()).map_err(|_| damaged())?;

@@ -109,7 +109,8 @@ impl OwnEvent {
         Self { actor, trust: Trust::Verified, ..self }
     }
 
-    fn mint(self) -> Event {
+    /// The event, with an id of this moment.
+    pub(crate) fn mint(self) -> Event {
         let ours = || Actor { id: "edgetrail".to_owned(), ..Actor::default() };
         Event {
             tenant: self.tenant,

@@ -25,7 +25,7 @@ use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
 use crate::store::events::StoredEvent;
 use crate::store::own_activity::{self, Theirs};
 use crate::store::subjects::PlacedEvent;
-use crate::store::{self, absences, log, saved};
+use crate::store::{self, absences, log, saved, sinks};
 use crate::view::{field, time, view};
 
 /// Pieces on their way to a slow reader.
@@ -104,6 +104,7 @@ impl Privacy {
             "made_at": time(self.clock.now().to_utc()),
             "logs": self.logs(&tenant).await?,
             "saved_searches": self.saved_searches(&tenant, &who).await?,
+            "sinks": self.sinks(&tenant, &who).await?,
         });
         let (out, pieces) = mpsc::channel(AHEAD);
         let privacy = std::sync::Arc::clone(&self);
@@ -226,6 +227,14 @@ impl Privacy {
             })
         });
         Ok(described.collect())
+    }
+
+    /// Sinks whose name or filter names the person.
+    async fn sinks(&self, tenant: &TenantId, who: &Who) -> Result<Vec<Value>, PrivacyError> {
+        let mut transaction = self.store.begin().await?;
+        let found = sinks::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
+        store::commit(transaction).await?;
+        Ok(found.iter().map(|sink| json!({"name": sink.name, "query": sink.query})).collect())
     }
 
     async fn logs(&self, tenant: &TenantId) -> Result<Vec<Value>, PrivacyError> {

@@ -37,6 +37,7 @@ pub mod saved;
 pub mod search;
 pub mod shipments;
 pub mod signing_keys;
+pub mod sinks;
 pub mod streams;
 pub mod subjects;
 pub mod swap;

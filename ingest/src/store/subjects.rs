@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Doing as _, Store, StoreError, Transaction, saved};
+use super::{Doing as _, Store, StoreError, Transaction, saved, sinks};
 
 /// An event and where it stands.
 #[derive(Debug, Clone)]
@@ -541,9 +541,13 @@ pub async fn clear_beside(
         cleared.alerts += 1;
     }
 
-    for search in saved::of_person(connection, tenant, theirs).await? {
-        saved::remove(connection, tenant, search.search_id).await?;
+    for search in saved::of_person(&mut *connection, tenant, &theirs).await? {
+        saved::remove(&mut *connection, tenant, search.search_id).await?;
         cleared.searches += 1;
+    }
+    for sink in sinks::of_person(&mut *connection, tenant, &theirs).await? {
+        sinks::clear_texts(&mut *connection, tenant, sink.sink_id).await?;
+        cleared.sinks += 1;
     }
     Ok(cleared)
 }
@@ -563,4 +567,6 @@ pub struct Beside {
     pub searches: i64,
     /// Alerts that named them.
     pub alerts: i64,
+    /// Sinks that named them.
+    pub sinks: i64,
 }

@@ -28,12 +28,20 @@ enum Kind {
     Identity,
     Unexplained,
     Found,
+    Forwarding,
     Decision,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Integrity, Self::Loss, Self::Identity, Self::Unexplained, Self::Found, Self::Decision];
+    const ALL: [Self; 7] = [
+        Self::Integrity,
+        Self::Loss,
+        Self::Identity,
+        Self::Unexplained,
+        Self::Found,
+        Self::Forwarding,
+        Self::Decision,
+    ];
 
     fn of(action: &str) -> Self {
         match action {
@@ -42,6 +50,7 @@ impl Kind {
             "IDENTITY_MISMATCH" | "ADMIN_SIGN_IN_FAILED" => Self::Identity,
             "WRITE_UNATTRIBUTED" | "APP_AUDIT_ONLY" | "INTENT_ORPHANED" => Self::Unexplained,
             "SECURITY_ALERT_RAISED" => Self::Found,
+            "SINK_FAILING" | "SINK_RECOVERED" => Self::Forwarding,
             _ => Self::Decision,
         }
     }
@@ -53,6 +62,7 @@ impl Kind {
             Self::Identity => "Identity and sign-in",
             Self::Unexplained => "Not explained",
             Self::Found => "Found by rules",
+            Self::Forwarding => "Forwarding",
             Self::Decision => "Decisions and their effects",
         }
     }
@@ -64,6 +74,7 @@ impl Kind {
             Self::Identity => "Somebody is not who they say, or was locked out.",
             Self::Unexplained => "Something happened of which no event tells why.",
             Self::Found => "A rule of detection fired.",
+            Self::Forwarding => "A receiver of events does not take them, or does again.",
             Self::Decision => "What admins changed, looked at or took away.",
         }
     }

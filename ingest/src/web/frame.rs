@@ -23,6 +23,7 @@ pub(super) enum Section {
     Retention,
     Holds,
     Erasures,
+    Sinks,
     Coverage,
     Inbox,
     Streams,
@@ -31,7 +32,7 @@ pub(super) enum Section {
 }
 
 /// The places by what people come for.
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 6] = [
     Group {
         name: "Look",
         sections: &[
@@ -49,6 +50,7 @@ const GROUPS: [Group; 5] = [
         name: "Capture",
         sections: &[Section::Coverage, Section::Inbox, Section::Streams, Section::Policies],
     },
+    Group { name: "Forward", sections: &[Section::Sinks] },
     Group { name: "People", sections: &[Section::Access] },
 ];
 
@@ -83,7 +85,8 @@ impl Section {
             Self::Erasures => "Erasures",
             Self::Coverage => "Coverage",
             Self::Inbox => "Inbox",
-            Self::Streams => "Streams",
+            Self::Streams => "Arrivals",
+            Self::Sinks => "Streams",
             Self::Policies => "Policies",
             Self::Access => "Access",
         }
@@ -106,6 +109,7 @@ impl Section {
             Self::Coverage => "/coverage",
             Self::Inbox => "/inbox",
             Self::Streams => "/streams",
+            Self::Sinks => "/sinks",
             Self::Policies => "/policies",
             Self::Access => "/access",
         }
@@ -114,7 +118,7 @@ impl Section {
     fn needs(self) -> Capability {
         match self {
             Self::Exports => Capability::Export,
-            Self::Holds | Self::Erasures | Self::Access => Capability::Oversee,
+            Self::Holds | Self::Erasures | Self::Sinks | Self::Access => Capability::Oversee,
             _ => Capability::Read,
         }
     }

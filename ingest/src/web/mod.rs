@@ -31,6 +31,7 @@ mod saved;
 mod search;
 mod sentence;
 mod sign_in;
+mod sinks;
 mod term;
 mod time;
 mod url;
@@ -46,7 +47,7 @@ pub(crate) use sign_in::SignInForm;
 
 /// The pages among the routes: what each needs is what the endpoint behind it needs.
 pub(crate) fn pages(routes: Routes) -> Routes {
-    use Capability::{Access, Alerts, Erasure, Export, Oversee, Policy, Read, Retention, Unmask};
+    use Capability::{Access, Alerts, Erasure, Export, Oversee, Policy, Read, Retention, Sinks, Unmask};
     use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
     routes
         .read("/", Read, Search, get(search::show))
@@ -85,6 +86,11 @@ pub(crate) fn pages(routes: Routes) -> Routes {
         .act("/retention/periods/{version}/approve", Retention, post(retention::approve))
         .act("/retention/periods/{version}/refuse", Retention, post(retention::refuse))
         .read("/streams", Read, Records, get(overview::streams))
+        .read("/sinks", Oversee, Records, get(sinks::list))
+        .act("/sinks", Sinks, post(sinks::create))
+        .read("/sinks/{id}", Oversee, Records, get(sinks::show))
+        .act("/sinks/{id}", Sinks, post(sinks::change))
+        .act("/sinks/{id}/{act}", Sinks, post(sinks::act))
         .read("/holds", Oversee, Records, get(holds::list))
         .act("/holds", Retention, post(holds::place))
         .act("/holds/{id}/release", Retention, post(holds::release))

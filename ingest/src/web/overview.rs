@@ -176,6 +176,6 @@ struct StreamsPage {
 
 pub(super) async fn streams(visitor: Visitor) -> Result<Response, Failure> {
     let Streams { streams } = read(&visitor, visitor.answers().streams().await)?;
-    let frame = Frame::new("Streams", Some(Section::Streams), &visitor.shown);
+    let frame = Frame::new("Arrivals", Some(Section::Streams), &visitor.shown);
     Ok(page(StatusCode::OK, &StreamsPage { frame, streams }))
 }

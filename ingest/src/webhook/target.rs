@@ -79,22 +79,9 @@ impl Target {
         if self.literal().is_none() {
             let host = self.url.host_str().ok_or(TargetError::Url)?;
             let port = self.url.port_or_known_default().ok_or(TargetError::Url)?;
-            let found = tokio::net::lookup_host((host, port)).await.map_err(|_| TargetError::Unknown)?;
-            builder = builder.resolve_to_addrs(host, &self.checked(found.collect())?);
+            builder = builder.resolve_to_addrs(host, &addresses(host, port, self.allow_private).await?);
         }
         builder.build().map_err(|error| TargetError::Client(error.without_url().to_string()))
-    }
-
-    /// The addresses of a name, if a message may go to each of them.
-    fn checked(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, TargetError> {
-        if found.is_empty() {
-            return Err(TargetError::Unknown);
-        }
-        if found.iter().all(|address| self.takes(address.ip())) {
-            Ok(found)
-        } else {
-            Err(TargetError::Private)
-        }
     }
 
     /// The host, if it is an address itself.
@@ -104,6 +91,30 @@ impl Target {
 
     fn takes(&self, address: IpAddr) -> bool {
         self.allow_private || is_public(address)
+    }
+}
+
+/// The addresses of a host, if all of them are public or others are allowed as well.
+///
+/// # Errors
+/// [`TargetError`]
+pub async fn addresses(
+    host: &str,
+    port: u16,
+    allow_private: bool,
+) -> Result<Vec<SocketAddr>, TargetError> {
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|_| TargetError::Unknown)?;
+    checked(found.collect(), allow_private)
+}
+
+fn checked(found: Vec<SocketAddr>, allow_private: bool) -> Result<Vec<SocketAddr>, TargetError> {
+    if found.is_empty() {
+        return Err(TargetError::Unknown);
+    }
+    if allow_private || found.iter().all(|address| is_public(address.ip())) {
+        Ok(found)
+    } else {
+        Err(TargetError::Private)
     }
 }
 
@@ -224,7 +235,7 @@ mod tests {
         let local = Target::parse("https://localhost/hook", false).expect("a name");
         assert_eq!(local.client().await.map(|_| ()), Err(TargetError::Private));
         let one_of_two = ["1.1.1.1:443", "10.0.0.1:443"].map(|text| text.parse().expect("an address"));
-        assert_eq!(local.checked(one_of_two.to_vec()), Err(TargetError::Private));
-        assert_eq!(local.checked(Vec::new()), Err(TargetError::Unknown));
+        assert_eq!(checked(one_of_two.to_vec(), false), Err(TargetError::Private));
+        assert_eq!(checked(Vec::new(), false), Err(TargetError::Unknown));
     }
 }

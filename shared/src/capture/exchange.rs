@@ -138,11 +138,16 @@ impl<'a> Reading<'a> {
     }
 
     pub(super) fn fingerprint_of(&self, text: &str) -> Option<String> {
-        use hmac::{Hmac, KeyInit as _, Mac as _};
-        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(self.exchange.hash_key?).ok()?;
-        mac.update(text.as_bytes());
-        Some(format!("hmac:{}", hex::encode(&mac.finalize().into_bytes()[..8])))
+        Some(fingerprint(self.exchange.hash_key?, text))
     }
+}
+
+/// What stands for a text that is not told: the first 64 bits of an HMAC, by which who has the text and the key finds it again.
+pub fn fingerprint(key: &[u8], text: &str) -> String {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(text.as_bytes());
+    format!("hmac:{}", hex::encode(&mac.finalize().into_bytes()[..8]))
 }
 
 /// An object, or the only one of an array.

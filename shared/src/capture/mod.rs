@@ -20,7 +20,7 @@ mod traffic;
 pub use before::{PreRead, pre_read};
 pub use coalesced::Coalesced;
 pub use draft::{Draft, Verdicts};
-pub use exchange::{Body, Exchange, Intent, REQUEST_HEADERS, RESPONSE_HEADERS};
+pub use exchange::{Body, Exchange, Intent, REQUEST_HEADERS, RESPONSE_HEADERS, fingerprint};
 pub use headers::Headers;
 pub use mount::{Mount, Platform, Supabase};
 pub use scanner::Scanner;

@@ -19,6 +19,7 @@ mod retention;
 mod running;
 mod schema;
 mod searches;
+mod sinks;
 
 use std::sync::LazyLock;
 
@@ -100,6 +101,7 @@ fn operations() -> Vec<Operation> {
         retention::operations(),
         access::operations(),
         detection::operations(),
+        sinks::operations(),
         log::operations(),
         running::operations(),
     ];
@@ -119,6 +121,7 @@ fn schemas() -> Map<String, Value> {
         retention::schemas(),
         access::schemas(),
         detection::schemas(),
+        sinks::schemas(),
         log::schemas(),
         running::schemas(),
     ];

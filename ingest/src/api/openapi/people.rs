@@ -131,6 +131,13 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "saved_searches",
             about(list(saved), "Searches that they saved, and those of others that name them."),
         ),
+        (
+            "sinks",
+            about(
+                list(object([("name", text()), ("query", nullable(text()))])),
+                "Sinks whose name or filter names them.",
+            ),
+        ),
     ]);
     let summary = object([
         ("events", count()),
@@ -169,6 +176,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                                 ("reported_writes", count()),
                                 ("routes", count()),
                                 ("alerts", count()),
+                                ("sinks", count()),
                                 ("saved_searches", count()),
                             ]),
                         ),

@@ -4,12 +4,14 @@
 mod condition;
 mod counts;
 mod hits;
+mod of_batches;
 mod people;
 mod sweep;
 mod words;
 
 pub use counts::{Cell, Counted, FacetField, FacetRow, counted_apart, facets, histogram};
 pub use hits::{Alike, Among, Hit, Likeness, SECURITY_ALERT_RAISED, Wanted, alike, hits};
+pub use of_batches::of_batches;
 pub use people::{Figure, Person, figures, person};
 pub use sweep::{Sweep, Swept};
 
@@ -61,16 +63,21 @@ impl Scope {
         if let Some(to) = self.to {
             sql.push(" and filed_at < ").push_bind(to);
         }
-        // The edge's own counts are read as coverage, unless somebody asks for them.
-        let names_events =
-            |term: &Term| matches!(term, Term::Text(TextField::Action, _) | Term::Id(_) | Term::Batch(_));
-        if !self.query.mentions(names_events) {
-            sql.push(" and action <> ").push_bind(COVERAGE_RECORDED);
-        }
-        for expr in self.query.conjuncts() {
-            sql.push(" and ");
-            condition::push(sql, expr, self.now);
-        }
+        push_query(sql, &self.query, self.now);
+    }
+}
+
+/// What holds of events, as further conditions of a statement.
+fn push_query(sql: &mut QueryBuilder<Postgres>, query: &Query, now: Timestamp) {
+    // The edge's own counts are read as coverage, unless somebody asks for them.
+    let names_events =
+        |term: &Term| matches!(term, Term::Text(TextField::Action, _) | Term::Id(_) | Term::Batch(_));
+    if !query.mentions(names_events) {
+        sql.push(" and action <> ").push_bind(COVERAGE_RECORDED);
+    }
+    for expr in query.conjuncts() {
+        sql.push(" and ");
+        condition::push(sql, expr, now);
     }
 }
 
