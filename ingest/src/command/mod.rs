@@ -10,6 +10,7 @@ mod policy;
 mod retention;
 mod search;
 mod shown;
+mod sinks;
 mod tail;
 mod timeline;
 mod verify;
@@ -83,6 +84,9 @@ enum Command {
     Timeline(timeline::TimelineArguments),
     /// Prints how much of the traffic rules cover.
     Coverage(coverage::CoverageArguments),
+    /// Where events are forwarded to, and how each sink does.
+    #[command(subcommand)]
+    Sinks(sinks::SinksCommand),
     /// Prints the API as a document of OpenAPI 3.1.
     #[command(name = "openapi")]
     OpenApi,
@@ -287,6 +291,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Export(arguments) => export::run(arguments).await,
         Command::Timeline(arguments) => timeline::run(arguments).await,
         Command::Coverage(arguments) => coverage::run(arguments).await,
+        Command::Sinks(command) => sinks::run(command).await,
         Command::OpenApi => print(crate::api::openapi::written().trim_end()),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Policy(command) => policy::run(command).await,

@@ -151,6 +151,11 @@ async fn filled() -> (Server, There) {
         server.get_as_admin(&format!("/v1/exports/{export}")).await.json()["state"] == "complete"
     })
     .await;
+    let sink = id(&post(
+        "/v1/sinks",
+        json!({"kind": "ocsf", "name": "siem", "url": "https://siem.invalid/events"}),
+    )
+    .await);
     let credential = json!({"credential": server.viewer_key()}).to_string();
     let headers = [("origin", "http://test"), ("content-type", "application/json")];
     let signed_in =
@@ -185,6 +190,17 @@ async fn filled() -> (Server, There) {
             vec![export],
         ),
         (&["/v1/holds/{id}/release"], "path.id", vec![hold]),
+        (
+            &[
+                "/v1/sinks/{id}",
+                "/v1/sinks/{id}/pause",
+                "/v1/sinks/{id}/resume",
+                "/v1/sinks/{id}/replay",
+                "/v1/sinks/{id}/test",
+            ],
+            "path.id",
+            vec![sink],
+        ),
         (&["/v1/access/{id}/revoke"], "path.id", vec![grant]),
         (&["/v1/sessions/{id}/revoke"], "path.id", vec![session]),
         (&["/v1/policy/{name}"], "path.name", vec!["demo".to_owned()]),

@@ -388,20 +388,25 @@ async fn every_class_keeps_to_the_schema_of_ocsf() {
     server.get("/v1/events/export?q=id:019a0000-0000-7000-8000-00000000dddd").await;
     let exported = lines(&whole(&server.get("/v1/events/export?format=ocsf").await));
     assert!(exported.len() > events.len());
-    let fixture = include_str!("../../../tests/fixtures/ocsf-1.9.json");
-    let schema: Value = serde_json::from_str(fixture).expect("JSON");
     for event in &exported {
-        let class = event["class_uid"].to_string();
-        assert_eq!(event["category_uid"].to_string(), class[..1], "{event}");
-        assert_eq!(
-            event["type_uid"].to_string(),
-            format!("{class}{:02}", event["activity_id"].as_u64().expect("a number"))
-        );
-        conforms(&schema, &schema["classes"][&class], event, &class);
+        is_of_ocsf(event);
     }
     let classes: BTreeSet<u64> = exported.iter().filter_map(|event| event["class_uid"].as_u64()).collect();
     assert_eq!(classes, BTreeSet::from([3002, 3004, 3007, 3008, 6003]));
     server.stop().await;
+}
+
+/// Holds an event against the schema of its class.
+pub(crate) fn is_of_ocsf(event: &Value) {
+    let fixture = include_str!("../../../tests/fixtures/ocsf-1.9.json");
+    let schema: Value = serde_json::from_str(fixture).expect("JSON");
+    let class = event["class_uid"].to_string();
+    assert_eq!(event["category_uid"].to_string(), class[..1], "{event}");
+    assert_eq!(
+        event["type_uid"].to_string(),
+        format!("{class}{:02}", event["activity_id"].as_u64().expect("a number"))
+    );
+    conforms(&schema, &schema["classes"][&class], event, &class);
 }
 
 fn conforms(schema: &Value, class: &Value, value: &Value, path: &str) {

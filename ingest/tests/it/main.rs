@@ -39,6 +39,8 @@ mod rotation;
 mod saved;
 mod search;
 mod sessions;
+mod sinks;
+mod sinks_failing;
 mod subjects;
 mod support;
 mod tallies;

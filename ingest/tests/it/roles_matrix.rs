@@ -55,6 +55,16 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("POST", "/v1/alerts/{id}/close", May::Investigating),
     ("GET", "/v1/detection/rules", May::Readers),
     ("POST", "/v1/detection/trial", May::Investigating),
+    ("GET", "/v1/sinks", May::Overseers),
+    ("POST", "/v1/sinks", May::Admins),
+    ("GET", "/v1/sinks/{id}", May::Overseers),
+    ("POST", "/v1/sinks/{id}", May::Admins),
+    ("POST", "/v1/sinks/{id}/pause", May::Admins),
+    ("POST", "/v1/sinks/{id}/resume", May::Admins),
+    ("POST", "/v1/sinks/{id}/replay", May::Admins),
+    ("POST", "/v1/sinks/{id}/test", May::Admins),
+    ("POST", "/v1/sinks/{id}/remove", May::Admins),
+    ("POST", "/v1/fingerprint", May::Overseers),
     ("GET", "/v1/coverage", May::Readers),
     ("GET", "/v1/inbox", May::Readers),
     ("POST", "/v1/inbox/draft", May::Readers),
@@ -129,6 +139,11 @@ const MATRIX: &[(&str, &str, May)] = &[
     ("GET", "/integrity", May::Readers),
     ("GET", "/retention", May::Readers),
     ("GET", "/streams", May::Readers),
+    ("GET", "/sinks", May::Overseers),
+    ("POST", "/sinks", May::Admins),
+    ("GET", "/sinks/{id}", May::Overseers),
+    ("POST", "/sinks/{id}", May::Admins),
+    ("POST", "/sinks/{id}/{act}", May::Admins),
     ("GET", "/holds", May::Overseers),
     ("POST", "/holds", May::Admins),
     ("POST", "/holds/{id}/release", May::Admins),
@@ -192,6 +207,7 @@ fn path(template: &str, event: &str) -> String {
         .replace("{*path}", "0/000")
         .replace("{type}", "agent")
         .replace("{id}", "018f0000-0000-7000-8000-000000000000")
+        .replace("{act}", "pause")
         .replace("{record}", "018f0000-0000-7000-8000-000000000000")
         .replace("{version}", "99")
         .replace("{name}", "99")

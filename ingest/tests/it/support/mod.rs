@@ -5,6 +5,7 @@ mod cosigner;
 mod http;
 mod producer;
 mod provider;
+pub(crate) mod receiver;
 
 pub(crate) use cosigner::{Cosigner, Mood};
 pub(crate) use http::{Response, call};
