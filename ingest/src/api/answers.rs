@@ -15,8 +15,8 @@ use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
     Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events, exports,
-    facets, histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, sinks, streams,
-    subjects, unmask,
+    facets, histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, sinks,
+    streams, subjects, unmask,
 };
 
 /// Parameters of a query, by name.

@@ -31,8 +31,9 @@ struct Tested {
 pub(super) async fn test(state: Shared, reader: Reader, request: Request) -> Result<Json<Value>, Answer> {
     let text = body::text(&state, request).await?;
     // What a reader of JSON says of a body quotes it.
-    let Tested { value } = serde_json::from_str(&text)
-        .map_err(|_| Answer(body::unreadable().detail("value: is not the one member of an object, a text")))?;
+    let Tested { value } = serde_json::from_str(&text).map_err(|_| {
+        Answer(body::unreadable().detail("value: is not the one member of an object, a text"))
+    })?;
     if value.is_empty() || value.len() > MAX_VALUE {
         return Err(Answer::parameter("value", format!("is empty or longer than {MAX_VALUE} bytes")));
     }
@@ -41,7 +42,8 @@ pub(super) async fn test(state: Shared, reader: Reader, request: Request) -> Res
         Answer(problem.detail("the operator sets fingerprint.key_file to a file with EDGETRAIL_HASH_KEY"))
     })?;
     let fingerprint = key.of(&value);
-    let query = query(&value, &fingerprint).ok_or_else(|| Answer::parameter("value", "cannot be looked for"))?;
+    let query =
+        query(&value, &fingerprint).ok_or_else(|| Answer::parameter("value", "cannot be looked for"))?;
     let now = state.clock.now();
     let scope = Scope {
         tenant: reader.tenant.to_string(),
@@ -71,9 +73,8 @@ pub(super) async fn test(state: Shared, reader: Reader, request: Request) -> Res
 /// The search for a value: where its fingerprint is a session or stands anywhere in an event, or where the session is the one that
 /// the token names. What the backend says of tests is not meant.
 fn query(value: &str, fingerprint: &str) -> Option<Query> {
-    let session = |text: &str| {
-        Some(Expr::Term(Term::Text(TextField::Session, OneOf::one(Pattern::exactly(text)?))))
-    };
+    let session =
+        |text: &str| Some(Expr::Term(Term::Text(TextField::Session, OneOf::one(Pattern::exactly(text)?))));
     let named = Jwt::parse(value).and_then(|jwt| jwt.claims.session_id);
     let used = [
         session(fingerprint),

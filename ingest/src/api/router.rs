@@ -16,9 +16,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
-    events, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
-    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in, sinks,
-    streams, subjects, unmask, writes,
+    events, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity, intents, live,
+    log, me, openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session,
+    sign_in, sinks, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -45,8 +45,8 @@ pub fn table() -> Vec<Route> {
 
 fn routes() -> Routes {
     use Capability::{
-        Access, Alerts, Erasure, Export, Openings, Oversee, Policy, Quarantine, Read, Retention,
-        SeePersonal, Sinks, Unmask,
+        Access, Alerts, Erasure, Export, Openings, Oversee, Policy, Quarantine, Read, Retention, SeePersonal,
+        Sinks, Unmask,
     };
     use ReadKind::{Actor, Counts, Event, Records, Search, Timeline};
     web::pages(Routes::new())

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::path::Path;
 
-
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum FingerprintKeyError {

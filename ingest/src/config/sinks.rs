@@ -33,8 +33,9 @@ impl Sinks {
         let ca = match keys.optional::<PathBuf>("sinks.ca_file")? {
             None => Vec::new(),
             Some(file) => {
-                let wrong =
-                    |reason: String| ConfigError::key("sinks.ca_file", format!("{}: {reason}", file.display()));
+                let wrong = |reason: String| {
+                    ConfigError::key("sinks.ca_file", format!("{}: {reason}", file.display()))
+                };
                 let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&file)
                     .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                     .map_err(|error| wrong(error.to_string()));

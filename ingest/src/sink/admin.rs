@@ -226,7 +226,8 @@ impl Sinks {
     pub async fn remove(&self, tenant: &TenantId, by: &str, id: Uuid) -> Result<SinkRow, SinkError> {
         let (mut transaction, sink) = self.lock(tenant, id).await?;
         sinks::remove(&mut transaction, tenant.as_str(), id).await?;
-        self.tell(transaction, "SINK_DELETED", by, &sink, Severity::Warning, json!({"sent": sink.sent})).await?;
+        self.tell(transaction, "SINK_DELETED", by, &sink, Severity::Warning, json!({"sent": sink.sent}))
+            .await?;
         Ok(sink)
     }
 

@@ -179,11 +179,8 @@ impl Sinks {
             }
         }
         let max = limit(sink);
-        let mut written: Vec<_> = page
-            .events
-            .iter()
-            .map(|event| destination.write(&event.row, self.host.as_str(), max))
-            .collect();
+        let mut written: Vec<_> =
+            page.events.iter().map(|event| destination.write(&event.row, self.host.as_str(), max)).collect();
         let together = destination.together(written.iter().map(Vec::len));
         written.truncate(together);
         if let Some(next) = page.events.get(together) {

@@ -59,9 +59,8 @@ pub(super) struct Bounds {
 impl Destination {
     /// The way to where settings lead.
     pub(super) fn of(settings: &Settings, secret: Option<&Secret>, bounds: &Bounds) -> Result<Self, Invalid> {
-        let target = |url: &str| {
-            Target::parse(url, bounds.allow_private).map_err(|error| Invalid::new("url", error))
-        };
+        let target =
+            |url: &str| Target::parse(url, bounds.allow_private).map_err(|error| Invalid::new("url", error));
         let token = || secret.map(header).transpose();
         Ok(match settings {
             Settings::Webhook { url, single } => {
@@ -75,7 +74,9 @@ impl Destination {
             Settings::Cef { address } => {
                 Self::Syslog { peer: peer(address, secret, bounds)?, format: Format::Cef }
             }
-            Settings::Ocsf { url, array } => Self::Ocsf { target: target(url)?, token: token()?, array: *array },
+            Settings::Ocsf { url, array } => {
+                Self::Ocsf { target: target(url)?, token: token()?, array: *array }
+            }
             Settings::Otlp { url } => Self::Otlp { target: target(url)?, token: token()? },
             Settings::Objects { .. } => Self::Objects(bucket(settings, secret, bounds)?),
         })
@@ -132,7 +133,8 @@ impl Destination {
                     "application/cloudevents-batch+json"
                 };
                 let id = message_id(&parcel.items, *single);
-                let body = if *single { joined(&parcel, "", "\n", "") } else { joined(&parcel, "[", ",", "]") };
+                let body =
+                    if *single { joined(&parcel, "", "\n", "") } else { joined(&parcel, "[", ",", "]") };
                 let timestamp = at.timestamp();
                 let signature = secret.sign(&id, timestamp, &body);
                 post(target, at, |request| {
@@ -351,7 +353,9 @@ mod tests {
 
     #[test]
     fn a_receiver_that_takes_only_some_records_has_not_taken_them() {
-        for answer in ["", "{}", r#"{"partialSuccess":{}}"#, r#"{"partialSuccess":{"rejectedLogRecords":"0"}}"#] {
+        for answer in
+            ["", "{}", r#"{"partialSuccess":{}}"#, r#"{"partialSuccess":{"rejectedLogRecords":"0"}}"#]
+        {
             assert_eq!(accepted(answer.as_bytes()), Ok(()), "{answer}");
         }
         for answer in [

@@ -140,11 +140,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("sinks.key");
-        let sealed = Vault::load_or_create(&path).expect("made").seal(
-            "demo",
-            Uuid::nil(),
-            &Secret::new("x".into()),
-        );
+        let sealed =
+            Vault::load_or_create(&path).expect("made").seal("demo", Uuid::nil(), &Secret::new("x".into()));
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         let again = Vault::load_or_create(&path).expect("read");
         assert_eq!(again.open("demo", Uuid::nil(), &sealed), Ok(Secret::new("x".into())));

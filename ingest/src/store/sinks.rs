@@ -350,11 +350,7 @@ pub async fn arrivals(
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn arrived_at(
-    store: &Store,
-    log_id: &str,
-    leaf: i64,
-) -> Result<Option<DateTime<Utc>>, StoreError> {
+pub async fn arrived_at(store: &Store, log_id: &str, leaf: i64) -> Result<Option<DateTime<Utc>>, StoreError> {
     sqlx::query_scalar!(
         "select b.received_at from log_rounds r join batches b on b.batch_id = r.batch_id
          where r.log_id = $1 and r.first_index > $2::bigint - 100 and r.first_index + r.n > $2 order by r.first_index limit 1",
@@ -409,11 +405,10 @@ pub async fn of_person(
     tenant: &str,
     theirs: impl Fn(&[Option<&str>]) -> bool,
 ) -> Result<Vec<Naming>, StoreError> {
-    let all =
-        sqlx::query_as!(Naming, "select sink_id, name, query from sinks where tenant_id = $1", tenant)
-            .fetch_all(connection)
-            .await
-            .doing("reading sinks")?;
+    let all = sqlx::query_as!(Naming, "select sink_id, name, query from sinks where tenant_id = $1", tenant)
+        .fetch_all(connection)
+        .await
+        .doing("reading sinks")?;
     Ok(all.into_iter().filter(|sink| theirs(&[Some(&sink.name), sink.query.as_deref()])).collect())
 }
 

@@ -15,18 +15,8 @@ use crate::api::Answer;
 use crate::auth::Capability;
 
 /// Fields of the form that are texts of the API.
-const TEXTS: [&str; 10] = [
-    "name",
-    "kind",
-    "query",
-    "url",
-    "address",
-    "format",
-    "endpoint",
-    "region",
-    "access_key_id",
-    "secret",
-];
+const TEXTS: [&str; 10] =
+    ["name", "kind", "query", "url", "address", "format", "endpoint", "region", "access_key_id", "secret"];
 
 #[derive(Debug, Deserialize)]
 struct Sinks {

@@ -98,11 +98,7 @@ impl Target {
 ///
 /// # Errors
 /// [`TargetError`]
-pub async fn addresses(
-    host: &str,
-    port: u16,
-    allow_private: bool,
-) -> Result<Vec<SocketAddr>, TargetError> {
+pub async fn addresses(host: &str, port: u16, allow_private: bool) -> Result<Vec<SocketAddr>, TargetError> {
     let found = tokio::net::lookup_host((host, port)).await.map_err(|_| TargetError::Unknown)?;
     checked(found.collect(), allow_private)
 }

@@ -151,11 +151,9 @@ async fn filled() -> (Server, There) {
         server.get_as_admin(&format!("/v1/exports/{export}")).await.json()["state"] == "complete"
     })
     .await;
-    let sink = id(&post(
-        "/v1/sinks",
-        json!({"kind": "ocsf", "name": "siem", "url": "https://siem.invalid/events"}),
-    )
-    .await);
+    let sink =
+        id(&post("/v1/sinks", json!({"kind": "ocsf", "name": "siem", "url": "https://siem.invalid/events"}))
+            .await);
     let credential = json!({"credential": server.viewer_key()}).to_string();
     let headers = [("origin", "http://test"), ("content-type", "application/json")];
     let signed_in =

@@ -20,7 +20,7 @@ use crate::support::{Server, eventually, new_key, sample};
 pub(crate) struct Forwarding {
     pub(crate) server: Server,
     pub(crate) variables: Vec<(String, String)>,
-    _keys: tempfile::TempDir,
+    pub(crate) _keys: tempfile::TempDir,
 }
 
 impl Forwarding {
@@ -60,7 +60,9 @@ impl Forwarding {
     /// A webhook to a receiver, of events that are not the backend's own.
     pub(crate) async fn webhook(&self, name: &str, receiver: &Receiver) -> String {
         let made = self
-            .make(json!({"kind": "webhook", "name": name, "url": receiver.url("/hook"), "query": "NOT is:own"}))
+            .make(
+                json!({"kind": "webhook", "name": name, "url": receiver.url("/hook"), "query": "NOT is:own"}),
+            )
             .await;
         id(&made)
     }
@@ -161,7 +163,10 @@ async fn syslog_and_cef_go_over_tls_that_is_checked() {
     let (cef, plain): (Vec<String>, Vec<String>) =
         syslog.got().into_iter().partition(|message| message.contains(" CEF:0|Edgetrail|Edgetrail|"));
     for (message, event) in plain.iter().zip(&events) {
-        let head = format!("1 {} localhost edgetrail - {} [edgetrail@32473 id=\"{}\"", event.occurred_at, event.action, event.id);
+        let head = format!(
+            "1 {} localhost edgetrail - {} [edgetrail@32473 id=\"{}\"",
+            event.occurred_at, event.action, event.id
+        );
         assert!(message[message.find('>').expect("a priority") + 1..].starts_with(&head), "{message}");
         let json = &message[message.find("] {").expect("JSON") + 2..];
         assert_eq!(serde_json::from_str::<Value>(json).expect("JSON")["id"], json!(event.id));
@@ -297,8 +302,7 @@ async fn s3_is_written_to_with_the_sinks_own_key_at_the_address_that_was_checked
 #[tokio::test]
 async fn otlp_records_have_the_shape_of_the_protocol_and_a_partial_success_is_none() {
     let it = Forwarding::start(&[]).await;
-    let receiver =
-        Receiver::start(Manner::Answers(r#"{"partialSuccess":{"rejectedLogRecords":"1"}}"#)).await;
+    let receiver = Receiver::start(Manner::Answers(r#"{"partialSuccess":{"rejectedLogRecords":"1"}}"#)).await;
     let made = it
         .make(json!({"kind": "otlp", "name": "otel", "url": receiver.url("/v1/logs"), "query": "NOT is:own"}))
         .await;
@@ -405,7 +409,9 @@ async fn c24_a_paused_sink_resumes_where_it_was_and_a_repeat_has_the_same_ids() 
     assert_eq!(receiver.numbers()[4..], [3, 4]);
     let ids: Vec<Value> = receiver.events().iter().map(|event| event["id"].clone()).collect();
     assert_eq!(ids[2..4], ids[4..6]);
-    for (action, count) in [("SINK_CREATED", 1), ("SINK_PAUSED", 1), ("SINK_RESUMED", 1), ("SINK_REPLAYED", 1)] {
+    for (action, count) in
+        [("SINK_CREATED", 1), ("SINK_PAUSED", 1), ("SINK_RESUMED", 1), ("SINK_REPLAYED", 1)]
+    {
         let told = it.server.eventually(&format!("&action={action}"), count).await;
         assert_eq!((&told[0]["entity"]["id"], &told[0]["trust"]), (&json!(sink), &json!("verified")));
     }
@@ -417,7 +423,8 @@ async fn c25_the_history_of_an_entity_says_how_well_each_old_side_is_known() {
     let server = Server::start().await;
     let changed = |n: u64, quality: Quality| {
         let mut event = sample(4);
-        event.occurred_at = shared::event::Timestamp::try_from(event.occurred_at.millis() + n).expect("a time");
+        event.occurred_at =
+            shared::event::Timestamp::try_from(event.occurred_at.millis() + n).expect("a time");
         event.id = shared::event::EventId::mint(event.occurred_at, &ingest::clock::random());
         event.changes = Some(ChangeSet {
             quality,
@@ -504,14 +511,29 @@ async fn what_is_wrong_with_a_sink_is_told_by_its_field() {
         (json!({"kind": "otlp", "name": "x"}), "url: is missing"),
         (json!({"kind": "otlp", "name": "", "url": "https://a.example/"}), "name: "),
         (json!({"kind": "otlp", "name": "x", "url": "http://a.example/"}), "url: "),
-        (json!({"kind": "otlp", "name": "x", "url": "https://127.0.0.1/"}), "url: leads to an address that is not public"),
-        (json!({"kind": "otlp", "name": "x", "url": "https://a.example/", "address": "a"}), "address: has no use"),
-        (json!({"kind": "otlp", "name": "x", "url": "https://a.example/", "query": "severty:info"}), "query: "),
-        (json!({"kind": "otlp", "name": "x", "url": "https://a.example/", "max_event_bytes": 1}), "max_event_bytes: "),
+        (
+            json!({"kind": "otlp", "name": "x", "url": "https://127.0.0.1/"}),
+            "url: leads to an address that is not public",
+        ),
+        (
+            json!({"kind": "otlp", "name": "x", "url": "https://a.example/", "address": "a"}),
+            "address: has no use",
+        ),
+        (
+            json!({"kind": "otlp", "name": "x", "url": "https://a.example/", "query": "severty:info"}),
+            "query: ",
+        ),
+        (
+            json!({"kind": "otlp", "name": "x", "url": "https://a.example/", "max_event_bytes": 1}),
+            "max_event_bytes: ",
+        ),
         (json!({"kind": "ocsf", "name": "x", "url": "https://a.example/", "format": "xml"}), "format: "),
         (json!({"kind": "syslog", "name": "x", "address": "10.0.0.1:6514"}), "address: "),
         (json!({"kind": "objects", "name": "x", "url": "file:///etc"}), "url: "),
-        (json!({"kind": "objects", "name": "x", "url": "s3://b", "endpoint": "https://10.0.0.1"}), "endpoint: "),
+        (
+            json!({"kind": "objects", "name": "x", "url": "s3://b", "endpoint": "https://10.0.0.1"}),
+            "endpoint: ",
+        ),
     ] {
         let problem = server.post_as_admin("/v1/sinks", &wanted.to_string()).await.problem(400);
         let detail = problem["detail"].as_str().expect("a detail");
@@ -521,9 +543,11 @@ async fn what_is_wrong_with_a_sink_is_told_by_its_field() {
     let wanted = json!({"kind": "webhook", "name": "x", "url": "https://a.example/", "secret": secret});
     let problem = server.post_as_admin("/v1/sinks", &wanted.to_string()).await.problem(409);
     assert!(problem["detail"].as_str().is_some_and(|text| text.contains("sinks.key_file")), "{problem}");
-    let made = server.post_as_admin("/v1/sinks", r#"{"kind":"otlp","name":"x","url":"https://a.invalid/"}"#).await;
+    let made =
+        server.post_as_admin("/v1/sinks", r#"{"kind":"otlp","name":"x","url":"https://a.invalid/"}"#).await;
     assert_eq!(made.status, 200, "{}", made.text());
-    let twice = server.post_as_admin("/v1/sinks", r#"{"kind":"otlp","name":"x","url":"https://b.invalid/"}"#).await;
+    let twice =
+        server.post_as_admin("/v1/sinks", r#"{"kind":"otlp","name":"x","url":"https://b.invalid/"}"#).await;
     assert_eq!(twice.problem(409)["type"], "/problems/name-taken");
     server.stop().await;
 }
@@ -579,7 +603,10 @@ async fn two_processes_send_nothing_twice() {
             max_retry: std::time::Duration::from_millis(200),
             failing_after: std::time::Duration::from_secs(60),
         },
-        Some(ingest::sink::Vault::load_or_create(std::path::Path::new(&it.variables[6].1)).expect("the same key")),
+        Some(
+            ingest::sink::Vault::load_or_create(std::path::Path::new(&it.variables[6].1))
+                .expect("the same key"),
+        ),
         "localhost".to_owned().try_into().expect("a name"),
     );
     let (stop, stopped) = watch::channel(false);

@@ -118,8 +118,7 @@ async fn a_receiver_that_is_gone_or_turns_everything_down_counts_as_failing_befo
     let it = Forwarding::start(&[("EDGETRAIL__SINKS__FAILING_AFTER_MS", "3600000")]).await;
     let (gone, refusing) =
         (Receiver::start(Manner::Refuses(410)).await, Receiver::start(Manner::Refuses(400)).await);
-    let (gone_id, refusing_id) =
-        (it.webhook("gone", &gone).await, it.webhook("refusing", &refusing).await);
+    let (gone_id, refusing_id) = (it.webhook("gone", &gone).await, it.webhook("refusing", &refusing).await);
     let away = Receiver::start(Manner::Refuses(503)).await;
     let away_id = it.webhook("away", &away).await;
     let mut producer = it.server.producer().await;
@@ -162,7 +161,8 @@ async fn an_address_that_is_private_by_now_gets_nothing_and_its_health_says_why(
     let receiver = Receiver::start(Manner::Takes).await;
     // The name was public once, as far as anybody could see.
     let url = receiver.url("/").replace("127.0.0.1", "localhost");
-    let sink = id(&it.make(json!({"kind": "otlp", "name": "moved", "url": url.replace("http:", "https:")})).await);
+    let sink =
+        id(&it.make(json!({"kind": "otlp", "name": "moved", "url": url.replace("http:", "https:")})).await);
     let mut variables = it.variables.clone();
     variables.retain(|(name, _)| name != "EDGETRAIL__SINKS__ALLOW_PRIVATE");
     let it = Forwarding { variables, ..it }.restart().await;

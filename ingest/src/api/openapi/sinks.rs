@@ -12,10 +12,9 @@ pub(super) fn operations() -> Vec<Operation> {
     let get = |path, id, summary| Operation::get(path, id, Tag::Forwarding, summary);
     let post = |path, id, summary| Operation::post(path, id, Tag::Forwarding, summary);
     let missing = "There is no sink of this id.";
-    let of_one = |operation: Operation| {
-        operation.part("id", uuid(), "The sink's id.").refuses(404, missing)
-    };
-    let conflicts = "Its name is another's, there are as many sinks as a tenant may have, or secrets cannot be kept.";
+    let of_one = |operation: Operation| operation.part("id", uuid(), "The sink's id.").refuses(404, missing);
+    let conflicts =
+        "Its name is another's, there are as many sinks as a tenant may have, or secrets cannot be kept.";
     vec![
         get("/v1/sinks", "list_sinks", "Where events are forwarded to, by name, with their health")
             .gives("The sinks.", object([("sinks", list(named("Sink")))])),

@@ -81,12 +81,7 @@ pub(super) fn write(format: Format, row: &Row, host: &str, max: usize) -> Vec<u8
         return whole;
     }
     let shorter = |event: Event| {
-        let row = Row {
-            stored: row.stored.clone(),
-            event,
-            erased: row.erased.clone(),
-            evidence: None,
-        };
+        let row = Row { stored: row.stored.clone(), event, erased: row.erased.clone(), evidence: None };
         Told { row: &row, host, is_truncated: true }.written(format)
     };
     let plain = Event { details: None, changes: None, ..row.event.clone() };
@@ -214,14 +209,8 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Format; 6] = [
-        Format::CloudEvents,
-        Format::Syslog,
-        Format::Cef,
-        Format::Ocsf,
-        Format::Json,
-        Format::Otlp,
-    ];
+    const ALL: [Format; 6] =
+        [Format::CloudEvents, Format::Syslog, Format::Cef, Format::Ocsf, Format::Json, Format::Otlp];
 
     fn text(bytes: Vec<u8>) -> String {
         String::from_utf8(bytes).expect("text")

@@ -32,7 +32,8 @@ impl Peer {
 
     /// Writes messages, each with its length before it, and waits until the other side has closed.
     pub(in super::super) async fn write(&self, messages: &[Vec<u8>]) -> Result<(), SendError> {
-        let name = self.name().ok_or_else(|| SendError::Unusable("no certificate can be for the host".into()))?;
+        let name =
+            self.name().ok_or_else(|| SendError::Unusable("no certificate can be for the host".into()))?;
         let found = addresses(&self.host, self.port, self.allow_private).await?;
         let broken = |error: std::io::Error| SendError::transport(&error);
         let stream = connect(&found).await.map_err(broken)?;
