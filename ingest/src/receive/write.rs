@@ -15,7 +15,7 @@ use super::bookkeeping;
 use super::examine::{Bad, Prepared};
 use super::rollup::Rollup;
 use crate::store::batches::{self, BatchKey, BatchRow};
-use crate::store::events::{self, EventRow};
+use crate::store::events::{self, EventRow, Expected};
 use crate::store::{Store, StoreError, log, quarantine};
 
 /// Transactions at a time: while one waits for the disk or for us, PostgreSQL works on another.
@@ -169,7 +169,11 @@ fn count(outcome: &Outcome) {
 
 /// Writes batches; the outcomes are in their order.
 pub async fn write(store: &Store, group: &[&Prepared]) -> Vec<Outcome> {
-    match patiently(store, group, Care::Together).await {
+    let mut written = patiently(store, group, Care::Together(Expected::New)).await;
+    if written.as_ref().is_err_and(StoreError::is_repeated) {
+        written = patiently(store, group, Care::Together(Expected::SomeKnown)).await;
+    }
+    match written {
         Ok(outcomes) => outcomes,
         Err(error) if error.is_data() => {
             tracing::warn!(%error, "a batch holds data the store refuses, writing one by one");
@@ -184,7 +188,7 @@ pub async fn write(store: &Store, group: &[&Prepared]) -> Vec<Outcome> {
 }
 
 async fn write_alone(store: &Store, batch: &Prepared) -> Outcome {
-    let mut written = patiently(store, &[batch], Care::Together).await;
+    let mut written = patiently(store, &[batch], Care::Together(Expected::SomeKnown)).await;
     if written.as_ref().is_err_and(StoreError::is_data) {
         written = patiently(store, &[batch], Care::EachEvent).await;
     }
@@ -202,7 +206,7 @@ fn lost(error: &StoreError) -> Outcome {
 #[derive(Clone, Copy)]
 enum Care {
     /// All events in one statement.
-    Together,
+    Together(Expected),
     /// Each event behind a savepoint.
     EachEvent,
 }
@@ -397,8 +401,8 @@ async fn insert_events(
     let mut stored: HashSet<(i64, i16)> = Default::default();
     let mut asked = Vec::with_capacity(rows.len());
     match care {
-        Care::Together => {
-            stored.extend(events::insert(connection, &rows).await?);
+        Care::Together(expected) => {
+            stored.extend(events::insert(connection, &rows, expected).await?);
             asked = rows;
         }
         Care::EachEvent => {
@@ -406,7 +410,7 @@ async fn insert_events(
                 let doing = "setting a savepoint";
                 let failed = |source| StoreError::Database { doing, source };
                 let mut savepoint = connection.begin().await.map_err(failed)?;
-                match events::insert(&mut savepoint, &[row]).await {
+                match events::insert(&mut savepoint, &[row], Expected::SomeKnown).await {
                     Ok(inserted) => {
                         savepoint.commit().await.map_err(failed)?;
                         stored.extend(inserted);

@@ -97,6 +97,11 @@ impl StoreError {
         self.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
 
+    /// Whether something with the same key is there already.
+    pub fn is_repeated(&self) -> bool {
+        self.code().is_some_and(|code| code == "23505")
+    }
+
     /// Whether the connection or the server went away, or two transactions met: another attempt may succeed.
     pub fn is_passing(&self) -> bool {
         // 08 connection, 40 rollback of a deadlock, 53 resources, 57 shutdown, crash and "cannot connect now".
@@ -210,6 +215,18 @@ impl Store {
     /// If there is no connection.
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
         self.app.begin().await.doing("beginning a transaction")
+    }
+
+    /// Begins a transaction whose statements read by an index that has their order. Pages of a long way are read so: to sort what
+    /// is left looks cheaper where the page is a good part of it, and would be done again for each page.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub(crate) async fn begin_in_order(&self) -> Result<Transaction, StoreError> {
+        let mut transaction = self.begin().await?;
+        let settings = "set local enable_sort = off; set local enable_incremental_sort = off";
+        transaction.execute(settings).await.doing("beginning to read in order")?;
+        Ok(transaction)
     }
 
     /// Begins a transaction of the role that removes values.
