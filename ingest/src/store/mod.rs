@@ -15,6 +15,7 @@ pub mod compliance;
 pub mod coverage;
 pub mod cursors;
 pub mod entity_states;
+pub mod detection_hours;
 pub mod erasures;
 pub mod events;
 pub mod exports;

@@ -163,8 +163,17 @@ impl Event {
     fn what(&self) -> Option<(String, Option<String>)> {
         let entity = self.entity.as_ref().filter(|_| !self.is_about_its_actor())?;
         let id = entity.id.as_deref();
-        let name = entity.name.clone().or_else(|| id.map(shortened))?;
+        let name = entity.name.clone().or_else(|| self.alert()).or_else(|| id.map(shortened))?;
         Some((name, id.map(|id| url::under(&["entities", &entity.kind, id]))))
+    }
+
+    /// What an event about an alert says of it: the rule's words. They are read out of the event when it is shown, so what an
+    /// erasure takes away is not said any more.
+    fn alert(&self) -> Option<String> {
+        if !["SECURITY_ALERT_RAISED", "SECURITY_ALERT_CLOSED"].contains(&self.action.as_str()) {
+            return None;
+        }
+        Some(self.details.as_ref()?.get("title")?.as_str()?.to_owned())
     }
 
     fn changes(&self) -> Vec<Change> {
