@@ -489,7 +489,7 @@ mod tests {
 
     #[test]
     fn what_was_said_keeps_quiet_about_its_own_time_alone() {
-        let day = |day| DateTime::from_timestamp(86_400 * day, 0).expect("a time");
+        let day = |day: i64| DateTime::from_timestamp(86_400 * day, 0).expect("a time");
         let mut pace = Pace { said: vec![day(10)], cool_down: TimeDelta::hours(1) };
         assert!(!pace.speaks(day(10) + TimeDelta::minutes(50)));
         assert!(!pace.speaks(day(10) - TimeDelta::minutes(50)));

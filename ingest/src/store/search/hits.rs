@@ -15,7 +15,7 @@ pub const SECURITY_ALERT_RAISED: &str = "SECURITY_ALERT_RAISED";
 /// In what events are alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Likeness {
-    /// The account, proven or tried: an address where one is known, an id otherwise.
+    /// The account, proven or tried: an address where one is known, an id otherwise; else the user that was acted upon.
     Account,
     /// The proven actor's id.
     Actor,
@@ -66,7 +66,9 @@ impl Likeness {
 
     fn expression(self) -> &'static str {
         match self {
-            Self::Account => "coalesce(lower(actor_email), lower(claimed_user), actor_id)",
+            Self::Account => {
+                "coalesce(lower(actor_email), lower(claimed_user), actor_id, case entity_type when 'user' then entity_id end)"
+            },
             Self::Actor => "actor_id",
             Self::Ip => "host(ip)",
             Self::Network => "network(set_masklen(ip, case family(ip) when 4 then 16 else 32 end))::text",
