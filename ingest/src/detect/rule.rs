@@ -571,9 +571,32 @@ mod tests {
     }
 
     #[test]
+    fn what_the_clock_asks_and_what_is_far_above_read() {
+        let rule = |more: &str| read(&format!("{WHOLE}{more}\n")).expect("right").remove(0);
+        let silence = rule("by = [\"host\"]\nsilence = { usually = 12 }");
+        assert!(matches!(silence.fires, Fires::Fewer { below_percent: 0, usually: 12, weeks: 4 }));
+        assert!(silence.is_by_clock());
+        let drop = rule("drop = { below_percent = 20, usually = 60, weeks = 2 }");
+        assert!(matches!(drop.fires, Fires::Fewer { below_percent: 20, usually: 60, weeks: 2 }));
+        let device = rule("by = [\"actor\"]\nnew = { of = \"device\", history = \"90d\" }");
+        assert!(device.wanted().reads_opening && !device.is_by_clock());
+        rule("by = [\"entity\"]\nabove_baseline = { of = \"n\", at_least = 0, spreads = 6, runs = 20 }");
+        rule("by = [\"actor\"]\ntravel = { faster_than_kmh = 900, farther_than_km = 500 }");
+        assert_eq!(refused("drop = { below_percent = 95, usually = 60 }").reason, "is not 1 to 90");
+        assert_eq!(refused("travel = { faster_than_kmh = 900, farther_than_km = 500 }").line, 1);
+        assert!(refused("by = [\"device\"]").reason.starts_with("\"device\" is not one of"));
+        let two = refused("silence = { usually = 12 }\ncount = { at_least = 2, within = \"1h\" }");
+        assert!(two.reason.starts_with("a rule has one of count"), "{two}");
+    }
+
+    #[test]
     fn the_rules_that_come_along_read() {
         let rules = read(super::super::SHIPPED).expect("right");
-        assert!(rules.len() >= 15, "{}", rules.len());
+        assert!(rules.len() >= 25, "{}", rules.len());
+        let told = include_str!("../../../docs/detection.md");
+        for rule in rules {
+            assert!(told.contains(&format!("| `{}` | {} |", rule.id, rule.severity)), "{} is documented", rule.id);
+        }
     }
 
     proptest! {

@@ -360,3 +360,29 @@ fn facts(event: &Event) -> Vec<Fact> {
     say("Id", Some(event.id.clone()), Word("id"));
     facts
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(details: &Value) -> String {
+        let event = json!({
+            "id": "0198", "occurred_at": "2026-03-02T10:00:00Z", "received_at": "2026-03-02T10:00:00Z",
+            "action": "SECURITY_ALERT_RAISED", "severity": "warning", "outcome": "success", "trust": "system",
+            "class": "standard", "entity": {"type": "alert", "id": "01983c5e-9f0e-7cc0-8a52-c8ce6f1e2d3b"},
+            "context": {}, "details": details,
+            "request": {"host": "ingest", "method": "", "route": "", "rule": "ingest/detection"},
+        });
+        let row = Row::new(Event::deserialize(event).expect("an event"));
+        format!("{} {} {}", row.who.name, row.deed.words, row.what.map(|(name, _)| name).unwrap_or_default())
+    }
+
+    #[test]
+    fn an_alert_is_told_by_what_its_rule_says_as_long_as_the_event_says_it() {
+        let whole = json!({"rule": "brute-force", "title": "Many failed sign-ins to one account"});
+        assert_eq!(told(&whole), "Edgetrail raised security alert Many failed sign-ins to one account");
+        assert_eq!(told(&Value::Null), "Edgetrail raised security alert 01983c5e…");
+    }
+}

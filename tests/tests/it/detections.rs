@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Timelike as _, Utc};
 use serde_json::{Value, json};
 use shared::event::{Actor, Event, Place};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -267,6 +267,15 @@ impl Play {
         }
     }
 
+    /// Waits until rules have looked at the clock once more.
+    async fn clock_is_looked_at(&self) {
+        let (mut database, since) = (self.database().await, Utc::now());
+        let sql = "select max(to_at) > $1 from detection_presence";
+        while !sqlx::query_scalar::<_, bool>(sql).bind(since).fetch_one(&mut database).await.expect("asked") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Waits until a rule has said something; of a rule whose events have nothing in common.
     async fn until_found(&mut self, scenario: &'static str, rule: &'static str) {
         let start = Instant::now();
@@ -491,31 +500,34 @@ async fn times(play: &mut Play) {
     play.expect("an_admin_in_the_night_is_found", "admin-at-night", Some(("actor", &owl.id)), true);
     play.expect("an_admin_at_noon_is_not", "admin-at-night", Some(("actor", &lark.id)), false);
 
-    // The hour before this one is the last, or the next one, should it be over when the backend asks.
-    let this = Utc::now().duration_trunc(TimeDelta::hours(1)).expect("an hour");
+    // The backend asks about an hour a quarter after it: not while this is written.
+    while (13..15).contains(&Utc::now().minute()) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let asked = (Utc::now() - TimeDelta::minutes(15)).duration_trunc(TimeDelta::hours(1)).expect("an hour")
+        - TimeDelta::hours(1);
     let mut events = Vec::new();
     let mut hour = |hour: DateTime<Utc>, host: &str, count: i64| {
         events.extend((0..count).map(|n| seeded(hour + TimeDelta::seconds(n * 20), "AGENT_UPDATED", host)));
     };
     for (host, usual) in [("silent.example", 15), ("alive.example", 15), ("less.example", 66), ("steady.example", 66)] {
-        for week in 1..=4 {
-            for by in -3..=1 {
-                hour(this - TimeDelta::weeks(week) + TimeDelta::hours(by), host, usual);
-            }
+        for by in -1..=1 {
+            (1..=4).for_each(|week| hour(asked - TimeDelta::weeks(week) + TimeDelta::hours(by), host, usual));
         }
+        // As usual until then.
+        (1..=2).for_each(|by| hour(asked - TimeDelta::hours(by), host, usual));
     }
-    for (host, now) in [("alive.example", 1), ("less.example", 5), ("steady.example", 60), ("young.example", 40)] {
-        hour(this - TimeDelta::hours(2), host, now);
-        hour(this - TimeDelta::hours(1), host, now);
+    for (host, now) in [("alive.example", 1), ("less.example", 5), ("steady.example", 60)] {
+        hour(asked, host, now);
     }
-    for day in 1..=28 {
-        // Busy in other hours: its silence now is as always.
-        hour(this - TimeDelta::days(day) + TimeDelta::hours(9), "nightly.example", 15);
-    }
-    events.retain(|event| event.occurred_at.to_utc() < Utc::now());
+    hour(asked - TimeDelta::hours(1), "young.example", 40);
+    // Busy in another hour of each day: its silence now is as always.
+    (1..=28).for_each(|day| hour(asked - TimeDelta::days(day) + TimeDelta::hours(9), "nightly.example", 15));
     producer.send(play.scene.ingest.address(), &events).await;
     play.told += i64::try_from(events.len() + acts.len()).expect("few");
     play.settled().await;
+    play.clock_is_looked_at().await;
+    play.is_not_found("an_hour_in_which_the_backend_was_away_is_not_silent", "audit-silence").await;
     let here = "update detection_presence set from_at = from_at - interval '5 hours'";
     sqlx::raw_sql(here).execute(&mut play.database().await).await.expect("the superuser may");
     for (scenario, rule, host, is_found) in [
