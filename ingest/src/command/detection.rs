@@ -119,7 +119,9 @@ async fn tried(connection: &Connection, wanted: &Value, json: bool) -> Result<()
     }
     let rows: Vec<_> = list(&answer, "alerts")
         .iter()
-        .map(|said| vec![text(said, "first_at"), text(said, "last_at"), said["events"].to_string(), alike(said)])
+        .map(|said| {
+            vec![text(said, "first_at"), text(said, "last_at"), said["events"].to_string(), alike(said)]
+        })
         .collect();
     if !rows.is_empty() {
         print(&table(&["FIRST", "LAST", "EVENTS", "ALIKE"], &rows))?;

@@ -57,8 +57,7 @@ pub(super) struct Limits {
 
 /// Those whose number is far above the numbers before it; oldest first. What has no number counts for nothing.
 pub(super) fn above(numbers: &[(Uuid, Option<f64>)], limits: Limits) -> HashSet<Uuid> {
-    let known: Vec<(Uuid, f64)> =
-        numbers.iter().filter_map(|(id, number)| Some((*id, (*number)?))).collect();
+    let known: Vec<(Uuid, f64)> = numbers.iter().filter_map(|(id, number)| Some((*id, (*number)?))).collect();
     let is_above = |(at, (_, number)): &(usize, &(Uuid, f64))| {
         let before = &known[at.saturating_sub(LAST)..*at];
         let middle = Middle::of(before.iter().map(|(_, number)| *number));

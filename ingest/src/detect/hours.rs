@@ -39,7 +39,8 @@ pub(super) struct Presence(pub(super) Vec<(DateTime<Utc>, DateTime<Utc>)>);
 impl Presence {
     /// Whether an hour can be judged: the backend was here, or it is not known whether it was.
     fn allows(&self, hour: DateTime<Utc>) -> bool {
-        let is_here = |(from, to): &(DateTime<Utc>, DateTime<Utc>)| *from <= hour && *to >= hour + HOUR + GRACE;
+        let is_here =
+            |(from, to): &(DateTime<Utc>, DateTime<Utc>)| *from <= hour && *to >= hour + HOUR + GRACE;
         self.0.first().is_none_or(|(from, _)| hour < *from) || self.0.iter().any(is_here)
     }
 
@@ -72,8 +73,7 @@ pub(super) async fn judge(
     let Fires::Fewer { below_percent, usually, weeks } = rule.fires else { return Ok(Vec::new()) };
     let counted = hours(connection, tenant, &rule.wanted(), &rule.by, &spans(judged, weeks)).await?;
     let keys: BTreeSet<Vec<String>> = counted.iter().map(|count| count.key.clone()).collect();
-    let counts: Counts =
-        counted.into_iter().map(|count| ((count.key, count.hour), count.events)).collect();
+    let counts: Counts = counted.into_iter().map(|count| ((count.key, count.hour), count.events)).collect();
     let fewer = Fewer { below_percent, usually };
     let mut found = Vec::new();
     for values in keys {
@@ -154,10 +154,14 @@ mod tests {
 
     #[test]
     fn an_hour_in_which_the_backend_was_not_here_is_not_judged() {
-        let here = [("2026-03-02T08:00:00Z", "2026-03-02T10:20:00Z"), ("2026-03-02T11:30:00Z", "2026-03-02T13:15:00Z")];
+        let here = [
+            ("2026-03-02T08:00:00Z", "2026-03-02T10:20:00Z"),
+            ("2026-03-02T11:30:00Z", "2026-03-02T13:15:00Z"),
+        ];
         let here = Presence(here.map(|(from, to)| (at(from), at(to))).into());
         let judged = here.hours((at("2026-03-02T06:30:00Z"), at("2026-03-02T14:20:00Z")));
-        let expected = ["2026-03-02T07:00:00Z", "2026-03-02T08:00:00Z", "2026-03-02T09:00:00Z", "2026-03-02T12:00:00Z"];
+        let expected =
+            ["2026-03-02T07:00:00Z", "2026-03-02T08:00:00Z", "2026-03-02T09:00:00Z", "2026-03-02T12:00:00Z"];
         assert_eq!(judged, expected.map(at), "before the first it is not known");
         let never = Presence(Vec::new());
         assert_eq!(never.hours((at("2026-03-02T06:00:00Z"), at("2026-03-02T08:15:00Z"))).len(), 2);

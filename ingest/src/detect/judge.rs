@@ -128,9 +128,10 @@ pub(super) async fn judge(
     said: &Said,
 ) -> Result<Vec<Vec<Fired>>, StoreError> {
     let each = |fires: &dyn Fn(usize, &Group<'_>, &mut Pace) -> Vec<Fired>| {
-        let paced = groups.iter().enumerate().map(|(at, group)| {
-            fires(at, group, &mut Pace::of(rule, group.tenant, &group.key, said))
-        });
+        let paced = groups
+            .iter()
+            .enumerate()
+            .map(|(at, group)| fires(at, group, &mut Pace::of(rule, group.tenant, &group.key, said)));
         Ok(paced.collect())
     };
     match &rule.fires {
@@ -157,8 +158,7 @@ pub(super) async fn judge(
         Fires::After { first, at_least, within } => {
             let wanted = Wanted { query: first, on_oneself: false, reads_opening: false };
             let questions = questions(groups, *within, TimeDelta::zero());
-            let earlier =
-                alike(connection, &wanted, &rule.by, &questions, Reading::Nothing, AROUND).await?;
+            let earlier = alike(connection, &wanted, &rule.by, &questions, Reading::Nothing, AROUND).await?;
             each(&|at, group, pace| preceded(group, &earlier[at], *within, *at_least as usize, pace))
         }
         Fires::New { of: Mark::Likeness(of), history } => {
@@ -181,8 +181,7 @@ pub(super) async fn judge(
             let most = Most(i64::try_from(most).unwrap_or(i64::MAX));
             let runs_of =
                 alike(connection, &rule.wanted(), &rule.by, &questions, Reading::Opening, most).await?;
-            let limits =
-                baseline::Limits { at_least: *at_least, spreads: *spreads, runs: *runs as usize };
+            let limits = baseline::Limits { at_least: *at_least, spreads: *spreads, runs: *runs as usize };
             each(&|at, group, pace| {
                 let number = |run: &Alike| opened::number(run.opening.as_deref()?, of);
                 let numbers: Vec<_> = runs_of[at].iter().map(|run| (run.id, number(run))).collect();
@@ -428,7 +427,14 @@ mod tests {
 
     fn hit(second: i64) -> Hit {
         let Alike { filed_at, id, .. } = event(second, None);
-        Hit { tenant_id: "demo".to_owned(), filed_at, id, values: Vec::new(), found: vec![true], opening: None }
+        Hit {
+            tenant_id: "demo".to_owned(),
+            filed_at,
+            id,
+            values: Vec::new(),
+            found: vec![true],
+            opening: None,
+        }
     }
 
     #[test]

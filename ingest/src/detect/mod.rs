@@ -102,8 +102,8 @@ async fn hour(store: &Store, rules: &[Rule], clock: &Clock) -> Result<(), StoreE
     let mut transaction = store.begin().await?;
     detection_hours::here(&mut transaction, now).await?;
     let here = detection_hours::here_since(&mut transaction, now).await?;
-    let is_due = here.is_some_and(|since| since <= hour)
-        && detection_hours::take(&mut transaction, hour, now).await?;
+    let is_due =
+        here.is_some_and(|since| since <= hour) && detection_hours::take(&mut transaction, hour, now).await?;
     if is_due {
         for tenant in retention::tenants(&mut transaction).await? {
             for rule in rules.iter().filter(|rule| rule.is_by_clock()) {

@@ -595,7 +595,11 @@ mod tests {
         assert!(rules.len() >= 25, "{}", rules.len());
         let told = include_str!("../../../docs/detection.md");
         for rule in rules {
-            assert!(told.contains(&format!("| `{}` | {} |", rule.id, rule.severity)), "{} is documented", rule.id);
+            assert!(
+                told.contains(&format!("| `{}` | {} |", rule.id, rule.severity)),
+                "{} is documented",
+                rule.id
+            );
         }
     }
 

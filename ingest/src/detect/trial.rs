@@ -63,9 +63,10 @@ async fn of_events(
     let found = hits(&mut transaction, among, &[rule.wanted()], FOUND).await?;
     let groups = judge::groups(rule, 0, &found);
     let fired = judge::judge(&mut transaction, rule, &groups, &Nothing::default()).await?;
-    let said = groups.iter().zip(fired).flat_map(|(group, fired)| {
-        fired.into_iter().map(|fired| Said { alike: group.key.clone(), fired })
-    });
+    let said = groups
+        .iter()
+        .zip(fired)
+        .flat_map(|(group, fired)| fired.into_iter().map(|fired| Said { alike: group.key.clone(), fired }));
     let is_cut = i64::try_from(found.len()).is_ok_and(|found| found >= FOUND);
     Ok(Trial { found: found.len(), is_cut, said: said.collect() })
 }

@@ -232,8 +232,7 @@ impl Privacy {
     /// Alerts that name the person. What they have in common with others is told as far as it is theirs.
     async fn alerts(&self, tenant: &TenantId, who: &Who) -> Result<Vec<Value>, PrivacyError> {
         let mut transaction = self.store.begin().await?;
-        let found =
-            alerts::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
+        let found = alerts::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
         store::commit(transaction).await?;
         let described = found.iter().map(|alert| {
             let values = alert.alike_in.iter().zip(alert.alike.iter().flatten());

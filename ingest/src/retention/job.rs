@@ -142,7 +142,13 @@ impl Retention {
         let alerts = alerts::expire(&mut transaction, tenant, of_alerts).await?;
         crate::store::commit(transaction).await?;
         if rows > 0 || searches > 0 || alerts > 0 {
-            tracing::info!(tenant, rows, searches, alerts, "what is kept beside events that are gone went too");
+            tracing::info!(
+                tenant,
+                rows,
+                searches,
+                alerts,
+                "what is kept beside events that are gone went too"
+            );
         }
         Ok(())
     }

@@ -62,9 +62,7 @@ pub async fn here_since(
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn all(
-    connection: &mut PgConnection,
-) -> Result<Vec<(DateTime<Utc>, DateTime<Utc>)>, StoreError> {
+pub async fn all(connection: &mut PgConnection) -> Result<Vec<(DateTime<Utc>, DateTime<Utc>)>, StoreError> {
     let rows = sqlx::query!("select from_at, to_at from detection_presence order by from_at")
         .fetch_all(connection)
         .await

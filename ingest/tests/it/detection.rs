@@ -377,7 +377,8 @@ async fn many_accounts_are_asked_about_together_and_get_the_answers_that_each_wo
     const ACCOUNTS: usize = 2_000;
     const EACH: usize = 5;
     let statements = std::sync::Arc::default();
-    tracing::subscriber::set_global_default(Statements(std::sync::Arc::clone(&statements))).expect("the first");
+    tracing::subscriber::set_global_default(Statements(std::sync::Arc::clone(&statements)))
+        .expect("the first");
     let asked = || statements.load(std::sync::atomic::Ordering::Relaxed);
     let server = Server::start().await;
     let mut producer = server.producer().await;
@@ -405,8 +406,7 @@ async fn many_accounts_are_asked_about_together_and_get_the_answers_that_each_wo
     let before = asked();
     let mut transaction = server.store.begin().await.expect("begun");
     let mut answers = async |questions: &[ingest::store::search::Question]| {
-        let (nothing, most) =
-            (ingest::store::search::Reading::Nothing, ingest::store::search::Most(50_000));
+        let (nothing, most) = (ingest::store::search::Reading::Nothing, ingest::store::search::Most(50_000));
         ingest::store::search::alike(&mut transaction, &rule.wanted(), &rule.by, questions, nothing, most)
             .await
             .expect("answered")
@@ -420,7 +420,10 @@ async fn many_accounts_are_asked_about_together_and_get_the_answers_that_each_wo
     for n in (0..ACCOUNTS).step_by(20) {
         assert_eq!(answers(&questions[n..=n]).await[0], together[n], "account {n}");
     }
-    println!("{ACCOUNTS} accounts together in {took:?}, every twentieth by itself in {:?}", started.elapsed());
+    println!(
+        "{ACCOUNTS} accounts together in {took:?}, every twentieth by itself in {:?}",
+        started.elapsed()
+    );
     server.stop().await;
 }
 
@@ -438,7 +441,10 @@ async fn rules_and_alerts_are_read_tried_and_closed_from_a_terminal() {
     let (status, out, err) = run(&["rules"]).await;
     assert_eq!(status, 0, "{err}");
     let silence = out.lines().find(|line| line.starts_with("audit-silence")).expect("the rule");
-    assert!(silence.contains("critical") && silence.contains("silence") && silence.contains("host"), "{silence}");
+    assert!(
+        silence.contains("critical") && silence.contains("silence") && silence.contains("host"),
+        "{silence}"
+    );
     let (_, out, _) = run(&["rules", "--json"]).await;
     let rules: Value = serde_json::from_str(&out).expect("JSON");
     assert!(rules["rules"].as_array().is_some_and(|rules| rules.len() >= 25), "{rules}");
@@ -447,7 +453,9 @@ async fn rules_and_alerts_are_read_tried_and_closed_from_a_terminal() {
     let line = out.lines().find(|line| line.contains("token-reuse")).expect("the alert");
     let id = line.split_whitespace().last().expect("an id").to_owned();
     let (_, out, _) = run(&["alerts", "--json"]).await;
-    assert!(out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|it| it["rule"].is_string())));
+    assert!(
+        out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|it| it["rule"].is_string()))
+    );
     let (status, out, err) = run(&["close", &id, "--note", "a retry"]).await;
     assert_eq!((status, out), (0, format!("{id}: closed\n")), "{err}");
     let (status, _, err) = run(&["close", &id]).await;
@@ -487,13 +495,17 @@ async fn a_person_gets_the_alerts_that_name_them_and_what_is_closed_goes_with_it
     let head: Value = serde_json::from_str(&head).expect("JSON");
     let theirs = head["export"]["alerts"].as_array().expect("alerts");
     assert_eq!(theirs.len(), 1, "{head}");
-    assert_eq!((&theirs[0]["rule"], &theirs[0]["alike"]), (&json!("token-reuse"), &json!({"account": "u-1"})));
+    assert_eq!(
+        (&theirs[0]["rule"], &theirs[0]["alike"]),
+        (&json!("token-reuse"), &json!({"account": "u-1"}))
+    );
 
     let of = async |account: &str| {
         let all = alerts(&server, "token-reuse").await;
         all.into_iter().find(|alert| alert["alike"]["account"] == account)
     };
-    let close = format!("/v1/alerts/{}/close", of("u-1").await.expect("raised")["id"].as_str().expect("an id"));
+    let close =
+        format!("/v1/alerts/{}/close", of("u-1").await.expect("raised")["id"].as_str().expect("an id"));
     server.post_as_admin(&close, "").await;
     let mut transaction = server.store.begin_as_keeper().await.expect("begun");
     let (old, young) = (Utc::now() + TimeDelta::days(1), Utc::now() - TimeDelta::days(1));
@@ -501,7 +513,7 @@ async fn a_person_gets_the_alerts_that_name_them_and_what_is_closed_goes_with_it
     assert_eq!(none, 0, "they are critical, and critical events are kept longer");
     let some = ingest::store::alerts::expire(&mut transaction, "demo", (young, old)).await.expect("done");
     assert_eq!(some, 3, "one goes, two lose whom they name");
-    ingest::store::commit(transaction).await.expect("done");
+    transaction.commit().await.expect("committed");
     let left = alerts(&server, "token-reuse").await;
     assert_eq!(left.len(), 2, "what nobody has looked at stays");
     assert!(left.iter().all(|alert| alert["alike"].is_null()), "{left:?}");

@@ -253,12 +253,14 @@ impl Play {
 
     /// Waits until every event is stored and rules have looked at all that is.
     async fn settled(&self) {
-        let sql = "select (select count(*) from events where host <> 'ingest' and action <> 'COVERAGE_RECORDED'),
+        let sql =
+            "select (select count(*) from events where host <> 'ingest' and action <> 'COVERAGE_RECORDED'),
                           (select max(batch_id) from batches)
                               <= (select batch_id from correlate_cursors where name = 'detection')";
         let (mut database, start) = (self.database().await, Instant::now());
         loop {
-            let (told, looked): (i64, bool) = sqlx::query_as(sql).fetch_one(&mut database).await.expect("asked");
+            let (told, looked): (i64, bool) =
+                sqlx::query_as(sql).fetch_one(&mut database).await.expect("asked");
             if told >= self.told && looked {
                 return;
             }
@@ -290,7 +292,12 @@ impl Play {
     async fn is_not_found(&mut self, scenario: &'static str, rule: &'static str) {
         self.settled().await;
         assert!(self.alerts(rule).await.is_empty(), "{scenario}");
-        self.expected.push(Expected { scenario, rule, alike: Some(("nobody", String::new())), is_found: false });
+        self.expected.push(Expected {
+            scenario,
+            rule,
+            alike: Some(("nobody", String::new())),
+            is_found: false,
+        });
     }
 }
 
@@ -349,8 +356,9 @@ async fn tokens(play: &mut Play) {
             "status": 400, "body": {"code": code, "message": "Invalid Refresh Token"},
             "headers": {"sb-auth-user-id": person.id},
         });
-        let mut call = Play::call(person, "POST", "/auth/v1/token?grant_type=refresh_token", 400, Value::Null)
-            .json(&json!({"refresh_token": "abcdefghijkl"}));
+        let mut call =
+            Play::call(person, "POST", "/auth/v1/token?grant_type=refresh_token", 400, Value::Null)
+                .json(&json!({"refresh_token": "abcdefghijkl"}));
         call.headers.retain(|(name, _)| name != "x-answer");
         play.supabase(call.header("x-answer", answer.to_string())).await;
     }
@@ -403,8 +411,18 @@ async fn places(play: &mut Play) {
         play.expect(scenario, rule, Some(("actor", &person.id)), true);
         play.expect("an_admin_as_always_is_not_new", rule, Some(("actor", &at_home.id)), false);
     }
-    play.expect("another_network_is_not_another_country", "admin-new-country", Some(("actor", &moved.id)), false);
-    play.expect("another_country_is_not_another_device", "admin-new-device", Some(("actor", &abroad.id)), false);
+    play.expect(
+        "another_network_is_not_another_country",
+        "admin-new-country",
+        Some(("actor", &moved.id)),
+        false,
+    );
+    play.expect(
+        "another_country_is_not_another_device",
+        "admin-new-device",
+        Some(("actor", &abroad.id)),
+        false,
+    );
 }
 
 async fn powers(play: &mut Play) {
@@ -474,7 +492,12 @@ async fn runs(play: &mut Play) {
             play.app(call).await;
         }
     }
-    play.expect("a_run_far_above_its_agents_is_found", "token-spike", Some(("entity", "agent/agent-wild")), true);
+    play.expect(
+        "a_run_far_above_its_agents_is_found",
+        "token-spike",
+        Some(("entity", "agent/agent-wild")),
+        true,
+    );
     play.expect("a_long_run_is_not_a_spike", "token-spike", Some(("entity", "agent/agent-steady")), false);
 }
 
@@ -510,7 +533,9 @@ async fn times(play: &mut Play) {
     let mut hour = |hour: DateTime<Utc>, host: &str, count: i64| {
         events.extend((0..count).map(|n| seeded(hour + TimeDelta::seconds(n * 20), "AGENT_UPDATED", host)));
     };
-    for (host, usual) in [("silent.example", 15), ("alive.example", 15), ("less.example", 66), ("steady.example", 66)] {
+    for (host, usual) in
+        [("silent.example", 15), ("alive.example", 15), ("less.example", 66), ("steady.example", 66)]
+    {
         for by in -1..=1 {
             (1..=4).for_each(|week| hour(asked - TimeDelta::weeks(week) + TimeDelta::hours(by), host, usual));
         }
@@ -549,7 +574,12 @@ async fn times(play: &mut Play) {
     lossy.send(play.scene.ingest.address(), &[event()]).await;
     play.told += 2;
     play.expect("a_lost_batch_is_found", "events-missing", Some(("entity", &lossy.entity())), true);
-    play.expect("a_whole_stream_misses_nothing", "events-missing", Some(("entity", &producer.entity())), false);
+    play.expect(
+        "a_whole_stream_misses_nothing",
+        "events-missing",
+        Some(("entity", &producer.entity())),
+        false,
+    );
 }
 
 /// What goes on at the backend and past the edge; tenant-wide, so what is not found is looked at first.
@@ -587,7 +617,7 @@ async fn without_the_edge(play: &mut Play, database: &Database, project: SocketA
     play.until_found("another_retention_is_found", rule).await;
 
     play.is_not_found("a_log_that_is_whole_is_not_found", "verification-failed").await;
-    let tamper = "update events set action = 'AGENT_VIEWED' where action = 'AGENT_EXECUTED'";
+    let tamper = "update events set action = 'AGENT_VIEWED' where action = 'SESSION_REFRESH_FAILED'";
     sqlx::raw_sql(tamper).execute(&mut play.database().await).await.expect("the superuser may");
     play.until_found("a_changed_row_is_found", "verification-failed").await;
 }
@@ -685,8 +715,10 @@ async fn missing(play: &Play, only_found: bool) -> Vec<String> {
         let has_evidence = alert["evidence"].as_array().is_some_and(|ids| !ids.is_empty());
         alert["rule"] == expected.rule && is_alike && has_evidence
     };
-    let wrong = play.expected.iter().filter(|it| it.is_found || !only_found).filter(|expected| {
-        expected.is_found != alerts.iter().any(|alert| is_about(alert, expected))
-    });
+    let wrong = play
+        .expected
+        .iter()
+        .filter(|it| it.is_found || !only_found)
+        .filter(|expected| expected.is_found != alerts.iter().any(|alert| is_about(alert, expected)));
     wrong.map(|expected| format!("{}: {expected:?}", expected.scenario)).collect()
 }

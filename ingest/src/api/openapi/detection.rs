@@ -107,7 +107,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             object([
                 ("rule", named("DetectionRule")),
                 ("window", object([("from", time()), ("to", time())])),
-                ("found", about(count(), "Events that the rule looked at; hours, of a rule that the clock asks.")),
+                (
+                    "found",
+                    about(count(), "Events that the rule looked at; hours, of a rule that the clock asks."),
+                ),
                 ("complete", about(flag(), "Whether there were no more than are looked at.")),
                 ("fired", count()),
                 (

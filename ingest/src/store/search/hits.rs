@@ -68,7 +68,7 @@ impl Likeness {
         match self {
             Self::Account => {
                 "coalesce(lower(actor_email), lower(claimed_user), actor_id, case entity_type when 'user' then entity_id end)"
-            },
+            }
             Self::Actor => "actor_id",
             Self::Ip => "host(ip)",
             Self::Network => "network(set_masklen(ip, case family(ip) when 4 then 16 else 32 end))::text",
@@ -257,7 +257,9 @@ pub async fn alike(
     if by.contains(&Likeness::Actor) || most == 1 {
         sql.push("asked a cross join lateral (select filed_at, id, ");
         push_reading(&mut sql, reading);
-        sql.push(" from events where tenant_id = a.tenant_id and filed_at >= a.from_at and filed_at <= a.to_at");
+        sql.push(
+            " from events where tenant_id = a.tenant_id and filed_at >= a.from_at and filed_at <= a.to_at",
+        );
         for (place, likeness) in by.iter().enumerate() {
             sql.push(" and ").push(likeness.expression()).push(format!(" = a.k{place}"));
         }
@@ -271,7 +273,9 @@ pub async fn alike(
         for (place, likeness) in by.iter().enumerate() {
             sql.push(", ").push(likeness.expression()).push(format!(" as k{place}"));
         }
-        sql.push(" from events where tenant_id = s.tenant_id and filed_at >= s.from_at and filed_at <= s.to_at");
+        sql.push(
+            " from events where tenant_id = s.tenant_id and filed_at >= s.from_at and filed_at <= s.to_at",
+        );
         push_wanted(&mut sql, wanted, reading);
         sql.push(" offset 0) e join asked a on a.tenant_id = s.tenant_id and e.filed_at >= a.from_at and e.filed_at <= a.to_at");
         for place in 0..by.len() {
@@ -335,9 +339,7 @@ fn merged(questions: &[Question]) -> Vec<(&str, (DateTime<Utc>, DateTime<Utc>))>
 fn push_reading(sql: &mut QueryBuilder<Postgres>, reading: Reading) {
     match reading {
         Reading::Nothing => sql.push("null::text as value, null::bytea as opening"),
-        Reading::Value(likeness) => {
-            sql.push(likeness.expression()).push(" as value, null::bytea as opening")
-        }
+        Reading::Value(likeness) => sql.push(likeness.expression()).push(" as value, null::bytea as opening"),
         Reading::Opening => sql.push("null::text as value, opening"),
     };
 }
@@ -401,9 +403,6 @@ mod tests {
         let questions =
             [question("b", 0, 9), question("a", 5, 9), question("a", 0, 5), question("a", 20, 30)];
         let spans = merged(&questions);
-        assert_eq!(
-            spans,
-            [("a", (at(0), at(9))), ("a", (at(20), at(30))), ("b", (at(0), at(9)))]
-        );
+        assert_eq!(spans, [("a", (at(0), at(9))), ("a", (at(20), at(30))), ("b", (at(0), at(9)))]);
     }
 }
