@@ -207,11 +207,11 @@ fn itself(hit: &Hit) -> Alike {
 fn questions(groups: &[Group<'_>], before: TimeDelta, after: TimeDelta) -> Vec<Question> {
     let question = |group: &Group<'_>| {
         let times = || group.hits.iter().map(|hit| hit.filed_at);
-        let span = times().min().unwrap_or_default() - before..times().max().unwrap_or_default() + after;
+        let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
         Question {
             tenant: group.tenant.to_owned(),
             key: group.key.iter().map(|(_, value)| value.clone()).collect(),
-            span: (span.start, span.end),
+            span: (first - before, last + after),
         }
     };
     groups.iter().map(question).collect()

@@ -519,7 +519,7 @@ pub async fn clear_beside(
         cleared.routes += 1;
     }
 
-    for alert in alerts::of_person(connection, tenant, |texts| theirs(texts)).await? {
+    for alert in alerts::of_person(connection, tenant, &theirs).await? {
         sqlx::query!(
             "update alerts set alike = null, note = null where tenant_id = $1 and alert_id = $2",
             tenant,
