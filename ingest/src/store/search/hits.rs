@@ -254,14 +254,22 @@ pub async fn alike(
     let mut sql = QueryBuilder::<Postgres>::new("with asked as (select * from unnest(");
     push_questions(&mut sql, by.len(), questions);
     sql.push(") select at, filed_at, id, value, opening from ");
-    if by.contains(&Likeness::Actor) || most == 1 {
+    let is_indexed = by.iter().any(|it| matches!(it, Likeness::Actor | Likeness::Entity));
+    if is_indexed || most == 1 {
         sql.push("asked a cross join lateral (select filed_at, id, ");
         push_reading(&mut sql, reading);
         sql.push(
             " from events where tenant_id = a.tenant_id and filed_at >= a.from_at and filed_at <= a.to_at",
         );
         for (place, likeness) in by.iter().enumerate() {
-            sql.push(" and ").push(likeness.expression()).push(format!(" = a.k{place}"));
+            match likeness {
+                // As the index has them; a type has no slash.
+                Likeness::Entity => sql.push(format!(
+                    " and entity_type = split_part(a.k{place}, '/', 1) \
+                      and entity_id = substr(a.k{place}, strpos(a.k{place}, '/') + 1)"
+                )),
+                _ => sql.push(" and ").push(likeness.expression()).push(format!(" = a.k{place}")),
+            };
         }
         push_wanted(&mut sql, wanted, reading);
         sql.push(" order by filed_at desc, id desc limit ").push_bind(most).push(") e");
