@@ -3,6 +3,7 @@
 mod completions;
 mod connection;
 mod coverage;
+mod detection;
 mod export;
 mod keys;
 mod log;
@@ -88,6 +89,9 @@ enum Command {
     OpenApi,
     /// Prints what a shell needs to complete these commands.
     Completions(completions::CompletionsArguments),
+    /// What rules of detection found, the rules, and what a rule would have found.
+    #[command(subcommand)]
+    Detection(detection::DetectionCommand),
     /// Packs of rules: tried on traffic that was recorded, and proposed, agreed on and brought back over the API.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -289,6 +293,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Coverage(arguments) => coverage::run(arguments).await,
         Command::OpenApi => print(crate::api::openapi::written().trim_end()),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Detection(command) => detection::run(command).await,
         Command::Policy(command) => policy::run(command).await,
     }
 }

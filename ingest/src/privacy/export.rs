@@ -25,7 +25,7 @@ use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
 use crate::store::events::StoredEvent;
 use crate::store::own_activity::{self, Theirs};
 use crate::store::subjects::PlacedEvent;
-use crate::store::{self, absences, log, saved};
+use crate::store::{self, absences, alerts, log, saved};
 use crate::view::{field, time, view};
 
 /// Pieces on their way to a slow reader.
@@ -104,6 +104,7 @@ impl Privacy {
             "made_at": time(self.clock.now().to_utc()),
             "logs": self.logs(&tenant).await?,
             "saved_searches": self.saved_searches(&tenant, &who).await?,
+            "alerts": self.alerts(&tenant, &who).await?,
         });
         let (out, pieces) = mpsc::channel(AHEAD);
         let privacy = std::sync::Arc::clone(&self);
@@ -223,6 +224,33 @@ impl Privacy {
                 "name": search.name,
                 "query": search.query,
                 "saved_at": time(search.saved_at),
+            })
+        });
+        Ok(described.collect())
+    }
+
+    /// Alerts that name the person. What they have in common with others is told as far as it is theirs.
+    async fn alerts(&self, tenant: &TenantId, who: &Who) -> Result<Vec<Value>, PrivacyError> {
+        let mut transaction = self.store.begin().await?;
+        let found = alerts::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
+        store::commit(transaction).await?;
+        let described = found.iter().map(|alert| {
+            let values = alert.alike_in.iter().zip(alert.alike.iter().flatten());
+            let alike: serde_json::Map<_, _> = values
+                .filter(|(_, value)| theirs(who, &[Some(value.as_str())]))
+                .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+                .collect();
+            json!({
+                "id": alert.alert_id,
+                "rule": alert.rule,
+                "title": alert.title,
+                "alike": alike,
+                "events": alert.events,
+                "first_at": time(alert.first_at),
+                "last_at": time(alert.last_at),
+                "raised_at": time(alert.raised_at),
+                "state": alert.state,
+                "note": alert.note.as_deref().filter(|note| theirs(who, &[Some(note)])),
             })
         });
         Ok(described.collect())

@@ -14,6 +14,7 @@ pub mod batches;
 pub mod compliance;
 pub mod coverage;
 pub mod cursors;
+pub mod detection_hours;
 pub mod entity_states;
 pub mod erasures;
 pub mod events;

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Doing as _, Store, StoreError, Transaction, saved};
+use super::{Doing as _, Store, StoreError, Transaction, alerts, saved};
 
 /// An event and where it stands.
 #[derive(Debug, Clone)]
@@ -519,21 +519,11 @@ pub async fn clear_beside(
         cleared.routes += 1;
     }
 
-    let mut named = Vec::new();
-    let mut rows = sqlx::query!("select alert_id, alike, note from alerts where tenant_id = $1", tenant)
-        .fetch(&mut *connection);
-    while let Some(row) = rows.try_next().await.doing(doing)? {
-        let alike = row.alike.iter().flatten().map(String::as_str);
-        if theirs(&alike.chain(row.note.as_deref()).map(Some).collect::<Vec<_>>()) {
-            named.push(row.alert_id);
-        }
-    }
-    drop(rows);
-    for alert in named {
+    for alert in alerts::of_person(connection, tenant, &theirs).await? {
         sqlx::query!(
             "update alerts set alike = null, note = null where tenant_id = $1 and alert_id = $2",
             tenant,
-            alert
+            alert.alert_id
         )
         .execute(&mut *connection)
         .await

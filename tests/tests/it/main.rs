@@ -7,6 +7,7 @@ mod coverage;
 mod crashes;
 mod dead_letters;
 mod delivery;
+mod detections;
 mod dev;
 mod faults;
 mod floods;

@@ -104,7 +104,7 @@ const DEEDS: [Deed; 12] = [
 ];
 
 /// An event of tenant `demo` with nothing but what every event has.
-fn plain(at: DateTime<Utc>, action: &str) -> Event {
+pub fn plain(at: DateTime<Utc>, action: &str) -> Event {
     let at = Timestamp::from(at);
     Event {
         tenant: "demo".parse().expect("a slug"),
@@ -279,6 +279,16 @@ impl Producer {
             assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
             assert!(reply.contains(&format!("\"stored\":{}", batch.len())), "{reply}");
         }
+    }
+
+    /// Signs a batch of events that never arrives.
+    pub fn lose(&mut self, events: &[Event]) {
+        self.seal(events);
+    }
+
+    /// What events about its stream name.
+    pub fn entity(&self) -> String {
+        format!("stream/{}", hex::encode(self.stream.0))
     }
 
     fn seal(&mut self, events: &[Event]) -> Vec<u8> {

@@ -121,6 +121,18 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("query", text()),
         ("saved_at", time()),
     ]);
+    let alert = object([
+        ("id", uuid()),
+        ("rule", text()),
+        ("title", text()),
+        ("alike", map(text())),
+        ("events", count()),
+        ("first_at", time()),
+        ("last_at", time()),
+        ("raised_at", time()),
+        ("state", one_of(["open", "closed"])),
+        ("note", nullable(text())),
+    ]);
     let opened = object([
         ("tenant", text()),
         ("subject", text()),
@@ -131,6 +143,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "saved_searches",
             about(list(saved), "Searches that they saved, and those of others that name them."),
         ),
+        ("alerts", about(list(alert), "Alerts that name them, with what of them is theirs.")),
     ]);
     let summary = object([
         ("events", count()),
