@@ -42,3 +42,29 @@ begin
     end if;
 end
 $$;
+
+-- What the application wrote down of credits, for the use and the balance of all.
+--
+-- Invariant: inserted with the place up to which the events were read, once for each event; erasure and retention remove rows.
+create table credit_reports (
+    tenant_id text collate "C" not null,
+    event_id uuid not null,
+    at timestamptz not null,
+    user_id text collate "C" not null,
+    delta bigint,
+    balance bigint,
+    primary key (tenant_id, event_id)
+);
+create index credit_reports_newest on credit_reports (tenant_id, user_id, at desc);
+create index credit_reports_time on credit_reports (tenant_id, at);
+
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'edgetrail_app') then
+        grant select, insert, delete on credit_reports to edgetrail_app;
+    end if;
+    if exists (select from pg_roles where rolname = 'edgetrail_keeper') then
+        grant select, delete on credit_reports to edgetrail_keeper;
+    end if;
+end
+$$;

@@ -5,6 +5,7 @@
 //! functions of the reports alone, whatever order they come in, so [`follow`], which takes stored events as they arrive, gives
 //! the rows that a fresh start would give. What runs add up to is in [`metrics`], how heavy an agent is in [`intensity`].
 
+pub mod credits;
 pub mod fold;
 pub mod follow;
 pub mod intensity;
@@ -56,7 +57,7 @@ impl Status {
 /// A run. What nobody told is none, never 0.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Execution {
-    /// What it is called here: the application's id of the execution, or the event of a run that has none.
+    /// What it is called here: the application's id of the execution, or `~` and the event of a run that has none.
     pub execution_key: String,
     /// The first of its events, which is in no other run.
     pub first_event: Uuid,

@@ -169,6 +169,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                                 ("reported_writes", count()),
                                 ("routes", count()),
                                 ("alerts", count()),
+                                ("runs", count()),
                                 ("saved_searches", count()),
                             ]),
                         ),
