@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
     Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events, executions,
-    exports, facets, histogram, holds, inbox, integrity, live, metrics, policy, proof, retention, saved, session, streams,
+    exports, facets, histogram, holds, inbox, integrity, live, policy, proof, retention, run_metrics, saved, session, streams,
     subjects, unmask,
 };
 
@@ -136,18 +136,18 @@ impl Answers<'_> {
 
     /// How agents do.
     pub(crate) async fn standing(&self) -> Result<Value, Answer> {
-        told(metrics::standing(self.shared(), self.reader.clone()).await)
+        told(run_metrics::standing(self.shared(), self.reader.clone()).await)
     }
 
     /// What the runs of each agent add up to.
     pub(crate) async fn agents(&self, asked: Asked<'_>) -> Result<Value, Answer> {
-        told(metrics::agents(self.shared(), self.reader.clone(), parameters(asked)).await)
+        told(run_metrics::agents(self.shared(), self.reader.clone(), parameters(asked)).await)
     }
 
     /// What the runs of one agent add up to.
     pub(crate) async fn agent(&self, id: &str, asked: Asked<'_>) -> Result<Value, Answer> {
         let path = Path(id.to_owned());
-        told(metrics::agent(self.shared(), self.reader.clone(), path, parameters(asked)).await)
+        told(run_metrics::agent(self.shared(), self.reader.clone(), path, parameters(asked)).await)
     }
 
     /// What rules of detection found.

@@ -172,3 +172,122 @@ fn first<const N: usize>(told: [(Option<u64>, &'static str); N]) -> (Option<u64>
 fn whole(figure: u64) -> i64 {
     i64::try_from(figure).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::report::tests::report;
+
+    fn folded(reports: &[Report]) -> Execution {
+        fold("x", &reports.iter().collect::<Vec<_>>()).expect("a run")
+    }
+
+    fn told(n: u128, kind: Kind, second: i64, said: Said) -> Report {
+        Report { said, ..report(n, kind, second) }
+    }
+
+    fn call(n: u128, input: Option<u64>, output: Option<u64>) -> Report {
+        let tokens = input.zip(output).map(|(input, output)| input + output);
+        told(n, Kind::Call, 1, Said { tokens_in: input, tokens_out: output, tokens, ..Said::default() })
+    }
+
+    fn said(status: Status) -> Said {
+        Said { status: Some(status), ..Said::default() }
+    }
+
+    #[test]
+    fn the_record_goes_before_the_answer_and_the_answer_before_the_calls() {
+        let calls = [call(8, Some(300), Some(40)), call(9, Some(21), Some(5))];
+        let alone = folded(&calls);
+        let tokens = |run: &Execution| (run.tokens_in, run.tokens_out, run.tokens_total);
+        assert_eq!(tokens(&alone), (Some(321), Some(45), Some(366)));
+        assert_eq!((alone.tokens_from.as_deref(), alone.status.as_str()), (Some("calls"), "unknown"));
+
+        let answer = Said {
+            tokens: Some(400),
+            tokens_adjusted: Some(600),
+            duration_ms: Some(70),
+            ..said(Status::Completed)
+        };
+        let answer = told(1, Kind::Answer, 0, answer);
+        let answered = folded(&[calls.to_vec(), vec![answer.clone()]].concat());
+        assert_eq!(
+            (answered.tokens_total, answered.tokens_from.as_deref(), answered.tokens_adjusted),
+            (Some(400), Some("answer"), Some(600))
+        );
+        let record = Said { tokens: Some(500), duration_ms: Some(61), ..said(Status::Failed) };
+        let record = told(2, Kind::Record, 3, record);
+        let run = folded(&[calls.to_vec(), vec![answer, record]].concat());
+        assert_eq!((run.tokens_total, run.tokens_from.as_deref()), (Some(500), Some("record")));
+        assert_eq!((run.duration_ms, run.duration_from.as_deref()), (Some(61), Some("record")));
+        assert_eq!((run.status.as_str(), run.tokens_adjusted), ("failed", Some(600)));
+    }
+
+    #[test]
+    fn a_sum_of_which_one_call_does_not_tell_is_unknown_and_never_zero() {
+        let run = folded(&[call(1, Some(3), Some(4)), call(2, None, Some(5))]);
+        assert_eq!((run.tokens_in, run.tokens_out, run.tokens_total), (None, Some(9), None));
+        let silent = folded(&[report(1, Kind::Answer, 0)]);
+        let figures = [silent.tokens_in, silent.tokens_total, silent.duration_ms, silent.steps_total];
+        assert_eq!((figures, silent.status.as_str()), ([None; 4], "unknown"));
+        // A zero that somebody says is one.
+        let zero = told(1, Kind::Record, 0, Said { tokens: Some(0), ..Said::default() });
+        assert_eq!(folded(&[zero]).tokens_total, Some(0));
+    }
+
+    #[test]
+    fn an_end_stands_whatever_comes_later_and_the_later_end_counts() {
+        let running = told(1, Kind::Workflow, 0, said(Status::Running));
+        let failed = told(2, Kind::Record, 10, said(Status::Failed));
+        let resumed = told(3, Kind::Resume, 20, Said { waited_ms: Some(5_000), ..said(Status::Completed) });
+        let late = told(4, Kind::Workflow, 30, said(Status::Running));
+        let at = |second| report(9, Kind::Call, second).at;
+        assert_eq!(folded(std::slice::from_ref(&running)).status, "running");
+        let ended = folded(&[late.clone(), failed.clone(), running.clone()]);
+        assert_eq!((ended.status.as_str(), ended.ended_at), ("failed", Some(at(10))));
+        let run = folded(&[resumed, late, failed, running]);
+        assert_eq!((run.status.as_str(), run.ended_at), ("completed", Some(at(25))));
+        assert_eq!((run.started_at, run.error_kind), (at(0), None));
+    }
+
+    #[test]
+    fn an_answers_end_is_when_it_came_and_its_duration_the_edges_if_nobody_else_says() {
+        let answer = Said { waited_ms: Some(1_500), ..said(Status::Completed) };
+        let run = folded(&[told(1, Kind::Answer, 0, answer)]);
+        assert_eq!((run.duration_ms, run.duration_from.as_deref()), (Some(1_500), Some("edge")));
+        assert_eq!(run.ended_at.map(|end| (end - run.started_at).num_milliseconds()), Some(1_500));
+    }
+
+    #[test]
+    fn a_proven_user_goes_before_one_that_is_only_named() {
+        let by = |kind, n, user: &str, is_proven| Report {
+            user_id: Some(user.to_owned()),
+            said: Said { is_proven, ..Said::default() },
+            ..report(n, kind, n as i64)
+        };
+        let claimed = by(Kind::Answer, 1, "mallory", false);
+        let recorded = by(Kind::Record, 2, "owner", false);
+        let proven = by(Kind::Answer, 3, "alice", true);
+        assert_eq!(folded(std::slice::from_ref(&claimed)).user_id.as_deref(), Some("mallory"));
+        assert_eq!(folded(&[claimed.clone(), recorded.clone()]).user_id.as_deref(), Some("owner"));
+        assert_eq!(folded(&[claimed, recorded, proven]).user_id.as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn the_order_in_which_reports_come_says_nothing() {
+        let reports = [
+            told(1, Kind::Answer, 0, said(Status::Completed)),
+            told(2, Kind::Record, 3, said(Status::Failed)),
+            call(3, Some(1), Some(2)),
+            told(4, Kind::Workflow, 3, said(Status::Completed)),
+        ];
+        let run = folded(&reports);
+        for turn in 0..reports.len() {
+            let mut turned = reports.to_vec();
+            turned.rotate_left(turn);
+            assert_eq!(folded(&turned), run);
+            turned.reverse();
+            assert_eq!(folded(&turned), run);
+        }
+    }
+}

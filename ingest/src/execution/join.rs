@@ -141,3 +141,82 @@ fn home(report: &Report, parts: &[Part<'_>], by_agent: &HashMap<&str, Vec<usize>
     let at = own[after.checked_sub(1)?];
     (begun <= parts[at].until).then_some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::report::tests::report;
+    use crate::execution::{Kind, Status};
+
+    fn named(n: u128, kind: Kind, second: i64, id: &str) -> Report {
+        Report { execution_id: Some(id.to_owned()), ..report(n, kind, second) }
+    }
+
+    fn answered(mut report: Report, after_ms: u64) -> Report {
+        report.said.status = Some(Status::Completed);
+        report.said.waited_ms = Some(after_ms);
+        report
+    }
+
+    /// Each run's key with the numbers of its events.
+    fn joined(reports: &[Report]) -> Vec<(String, Vec<u128>)> {
+        let mut runs: Vec<_> = join(reports)
+            .into_iter()
+            .map(|run| (run.key, run.reports.iter().map(|report| report.event_id.as_u128()).collect()))
+            .collect();
+        runs.sort();
+        runs
+    }
+
+    fn solo(n: u128) -> String {
+        format!("~{}", uuid::Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn reports_that_name_an_execution_are_of_it_whatever_lies_between() {
+        let reports = [
+            named(1, Kind::Answer, 0, "x"),
+            named(2, Kind::Answer, 5, "y"),
+            named(3, Kind::Record, 90_000, "x"),
+            Report { agent_id: None, ..named(4, Kind::Workflow, 6, "y") },
+        ];
+        assert_eq!(joined(&reports), [("x".to_owned(), vec![1, 3]), ("y".to_owned(), vec![2, 4])]);
+    }
+
+    #[test]
+    fn a_call_that_names_no_execution_is_of_the_agents_last_run_that_was_not_over() {
+        let reports = [
+            answered(report(1, Kind::Answer, 0), 20_000),
+            report(2, Kind::Call, 10),
+            // Ten seconds after the end it may still be written down, and later not.
+            report(3, Kind::Call, 29),
+            report(4, Kind::Call, 31),
+            report(5, Kind::Answer, 100),
+            report(6, Kind::Call, 101),
+            Report { agent_id: Some("b".to_owned()), ..report(7, Kind::Call, 11) },
+        ];
+        assert_eq!(joined(&reports), [(solo(1), vec![1, 2, 3]), (solo(5), vec![5, 6])]);
+    }
+
+    #[test]
+    fn a_record_without_an_answer_is_of_the_answer_before_it_that_names_none() {
+        let asked = report(1, Kind::Answer, 0);
+        let recorded = named(2, Kind::Record, 60, "x");
+        let call = report(3, Kind::Call, 70);
+        let both = [asked.clone(), recorded.clone(), call.clone()];
+        assert_eq!(joined(&both), [("x".to_owned(), vec![1, 2, 3])]);
+        // Its own answer is there, another run lies between, or the first was over by then.
+        let own = [asked.clone(), recorded.clone(), named(4, Kind::Answer, 59, "x")];
+        assert_eq!(joined(&own), [("x".to_owned(), vec![4, 2]), (solo(1), vec![1])]);
+        let between = [asked.clone(), report(5, Kind::Start, 30), recorded.clone()];
+        assert_eq!(joined(&between), [("x".to_owned(), vec![5, 2]), (solo(1), vec![1])]);
+        let over = [answered(asked, 1_000), recorded];
+        assert_eq!(joined(&over), [("x".to_owned(), vec![2]), (solo(1), vec![1])]);
+    }
+
+    #[test]
+    fn who_only_watches_or_logs_makes_no_run() {
+        let reports = [named(1, Kind::Watch, 0, "x"), report(2, Kind::Log, 1), report(3, Kind::Call, 2)];
+        assert!(join(&reports).is_empty());
+    }
+}

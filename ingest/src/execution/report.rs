@@ -434,3 +434,52 @@ fn error_of(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| shorten_bytes(&text.replace('\0', ""), MAX_ERROR_LEN))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A report of a kind, so many seconds after a time, about agent `a`.
+    pub(in crate::execution) fn report(n: u128, kind: Kind, second: i64) -> Report {
+        Report {
+            event_id: Uuid::from_u128(n),
+            kind,
+            at: DateTime::from_timestamp(1_795_400_000 + second, 0).expect("a time"),
+            execution_id: None,
+            agent_id: Some("a".to_owned()),
+            agent_name: None,
+            user_id: None,
+            error: None,
+            said: Said::default(),
+        }
+    }
+
+    #[test]
+    fn ids_and_words_are_those_that_applications_make() {
+        for id in ["0808819f-9fc8-48fd-b30c-0f798fda0d3f", "exec_12.3:4"] {
+            assert_eq!(id_of(id).as_deref(), Some(id));
+        }
+        // What is masked, what could be an address, and what is a run of an event.
+        for text in ["", "[masked:random]", "alice@example.com", "~0190", "a b", &"x".repeat(65)] {
+            assert_eq!(id_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_cannot_be_is_unknown() {
+        let figure = |value: Value| Details(&serde_json::json!({"n": value})).figure("n");
+        assert_eq!(figure(serde_json::json!(7)), Some(7));
+        assert_eq!(figure(serde_json::json!(7.9)), Some(7));
+        for value in ["-1", "1e300", "\"7\"", "null", "18446744073709551615"] {
+            assert_eq!(figure(serde_json::from_str(value).expect("JSON")), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_read_back_from_its_code() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of(kind.code()), Some(kind));
+        }
+        assert_eq!(Kind::of(8), None);
+    }
+}

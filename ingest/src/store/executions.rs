@@ -749,13 +749,15 @@ pub async fn standing(
     .doing("reading how agents do")
 }
 
-/// Takes a person out of runs and of what was reported of them: who decides is told the texts. How many runs.
+/// Takes a person out of runs, those until a time or all, and of what was reported of them: who decides is told the texts.
+/// How many runs.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn forget(
     connection: &mut PgConnection,
     tenant: &str,
+    until: Option<DateTime<Utc>>,
     theirs: &impl Fn(&[Option<&str>]) -> bool,
 ) -> Result<i64, StoreError> {
     let doing = "taking somebody out of runs";
@@ -764,8 +766,10 @@ pub async fn forget(
     {
         let mut rows = sqlx::query!(
             "select event_id, agent_name, user_id, error from execution_reports
-             where tenant_id = $1 and (agent_name is not null or user_id is not null or error is not null)",
-            tenant
+             where tenant_id = $1 and ($2::timestamptz is null or at <= $2)
+                 and (agent_name is not null or user_id is not null or error is not null)",
+            tenant,
+            until
         )
         .fetch(&mut *connection);
         while let Some(row) = rows.try_next().await.doing(doing)? {
@@ -796,8 +800,10 @@ pub async fn forget(
     {
         let mut rows = sqlx::query!(
             "select execution_key, agent_id, agent_name, user_id, error, started_at from executions
-             where tenant_id = $1 and (agent_name is not null or user_id is not null or error is not null)",
-            tenant
+             where tenant_id = $1 and ($2::timestamptz is null or started_at <= $2)
+                 and (agent_name is not null or user_id is not null or error is not null)",
+            tenant,
+            until
         )
         .fetch(&mut *connection);
         while let Some(row) = rows.try_next().await.doing(doing)? {
@@ -832,10 +838,16 @@ pub async fn forget(
         }
     }
     let credits: Vec<String> = credits.into_iter().collect();
-    sqlx::query!("delete from credit_reports where tenant_id = $1 and user_id = any($2)", tenant, &credits)
-        .execute(&mut *connection)
-        .await
-        .doing(doing)?;
+    sqlx::query!(
+        "delete from credit_reports
+         where tenant_id = $1 and user_id = any($2) and ($3::timestamptz is null or at <= $3)",
+        tenant,
+        &credits,
+        until
+    )
+    .execute(&mut *connection)
+    .await
+    .doing(doing)?;
     recount(connection, tenant, &cells).await?;
     Ok(i64::try_from(keys.len()).unwrap_or(i64::MAX))
 }

@@ -541,7 +541,7 @@ pub async fn clear_beside(
         cleared.alerts += 1;
     }
 
-    cleared.runs = executions::forget(connection, tenant, &theirs).await?;
+    cleared.runs = executions::forget(connection, tenant, None, &theirs).await?;
 
     for search in saved::of_person(connection, tenant, theirs).await? {
         saved::remove(connection, tenant, search.search_id).await?;
