@@ -14,6 +14,7 @@ use super::frame::{Frame, Section, page};
 use super::reader::Visitor;
 use super::time::{short, span};
 use super::{term, url};
+use crate::execution::Status;
 
 /// Runs of one page.
 const SHOWN: &str = "50";
@@ -34,7 +35,8 @@ struct Run {
     user: Option<String>,
     status: String,
     trigger: Option<String>,
-    r#type: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
     started_at: String,
     ended_at: Option<String>,
     duration_ms: Option<i64>,
@@ -113,7 +115,7 @@ impl Run {
             ("Status", self.status.clone()),
             ("User", said(&self.user)),
             ("Set off by", said(&self.trigger)),
-            ("Type", said(&self.r#type)),
+            ("Type", said(&self.kind)),
             ("Began", short(&self.started_at)),
             ("Ended", self.ended_at.as_deref().map_or_else(|| "not known".to_owned(), short)),
             ("Took", by(self.took(), &self.duration_from)),
@@ -177,13 +179,12 @@ impl Asked {
 struct RunsPage {
     frame: Frame,
     asked: Asked,
+    /// Each with whether it is chosen.
+    statuses: [(&'static str, bool); 4],
     runs: Vec<Run>,
     next: Option<String>,
 }
 
-impl RunsPage {
-    const STATUSES: [&'static str; 4] = ["running", "completed", "failed", "unknown"];
-}
 
 pub(super) async fn list(visitor: Visitor, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let mut given = asked.given();
@@ -203,6 +204,7 @@ pub(super) async fn list(visitor: Visitor, Query(asked): Query<Asked>) -> Result
         frame: Frame::new("Runs", Some(Section::Runs), &visitor.shown),
         runs: Vec::deserialize(&told["executions"]).map_err(unreadable)?,
         next,
+        statuses: Status::ALL.map(|status| (status.word(), status.word() == asked.status)),
         asked,
     };
     Ok(page(StatusCode::OK, &found))
@@ -292,6 +294,28 @@ impl Figures {
     fn tokens(&self) -> String {
         shown(self.tokens.total)
     }
+
+    fn peak(&self) -> String {
+        shown(self.tokens.peak)
+    }
+
+    /// What else is known, by name.
+    fn others(&self) -> [(&'static str, String); 12] {
+        [
+            ("Success, of the runs whose end is known", self.rate()),
+            ("Tokens", self.tokens()),
+            ("Tokens in", shown(self.tokens.input)),
+            ("Tokens out", shown(self.tokens.output)),
+            ("Tokens of a run, at most", self.peak()),
+            ("Tokens of a run, in the mean", shown(self.tokens.average)),
+            ("Tokens out for each in", shown(self.tokens.output_input_ratio)),
+            ("Runs that do not tell their tokens", self.tokens.runs_without.to_string()),
+            ("Turns", shown(self.iterations.total)),
+            ("Turns of a run, in the mean", shown(self.iterations.average)),
+            ("Took, in the mean", self.average_time()),
+            ("Took, at most", self.peak_time()),
+        ]
+    }
 }
 
 /// An agent in the list.
@@ -300,6 +324,9 @@ struct Listed {
     id: String,
     #[serde(flatten)]
     figures: Figures,
+    /// Of the busiest one's runs, in hundredths.
+    #[serde(skip)]
+    share: i64,
 }
 
 impl Listed {
@@ -310,11 +337,6 @@ impl Listed {
     fn runs(&self, status: &str) -> String {
         url::with("/runs", &[("agent", &self.id), ("status", status)])
     }
-
-    /// Its share of the busiest one's runs, in hundredths.
-    fn share(&self, most: &i64) -> i64 {
-        (self.figures.runs * 100 / (*most).max(1)).max(1)
-    }
 }
 
 #[derive(Debug, Template)]
@@ -322,17 +344,19 @@ impl Listed {
 struct AgentsPage {
     frame: Frame,
     agents: Vec<Listed>,
-    most: i64,
     is_whole: bool,
 }
 
 pub(super) async fn agents(visitor: Visitor) -> Result<Response, Failure> {
     let told = visitor.or_failure(visitor.answers().agents(&[]).await)?;
     let unreadable = |error| Failure::unreadable(&error, visitor.shown.clone());
-    let agents: Vec<Listed> = Vec::deserialize(&told["agents"]).map_err(unreadable)?;
+    let mut agents: Vec<Listed> = Vec::deserialize(&told["agents"]).map_err(unreadable)?;
+    let most = agents.iter().map(|agent| agent.figures.runs).max().unwrap_or_default().max(1);
+    for agent in &mut agents {
+        agent.share = (agent.figures.runs * 100 / most).max(1);
+    }
     let found = AgentsPage {
         frame: Frame::new("Agents", Some(Section::Agents), &visitor.shown),
-        most: agents.iter().map(|agent| agent.figures.runs).max().unwrap_or_default(),
         is_whole: told["complete"].as_bool() == Some(true),
         agents,
     };
