@@ -14,9 +14,9 @@ use super::path::Path;
 use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
-    Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events, executions,
-    exports, facets, histogram, holds, inbox, integrity, live, policy, proof, retention, run_metrics, saved, session, streams,
-    subjects, unmask,
+    Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events,
+    executions, exports, facets, histogram, holds, inbox, integrity, live, policy, proof, retention,
+    run_metrics, saved, session, streams, subjects, unmask,
 };
 
 /// Parameters of a query, by name.

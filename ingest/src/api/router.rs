@@ -16,9 +16,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
-    events, executions, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
-    openapi, openings, policy, proof, quarantine, reconciliation, retention, run_metrics, saved, session, sign_in,
-    streams, subjects, unmask, writes,
+    events, executions, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live,
+    log, me, openapi, openings, policy, proof, quarantine, reconciliation, retention, run_metrics, saved,
+    session, sign_in, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;

@@ -94,13 +94,7 @@ async fn list(state: &State, reader: &Reader, of: Of, asked: Parameters) -> Resu
     Ok(Json(json!({name: told, "complete": !is_cut, "window": window_view(asked.window)})))
 }
 
-async fn one(
-    state: &State,
-    reader: &Reader,
-    of: Of,
-    id: &str,
-    asked: Parameters,
-) -> Result<Value, Answer> {
+async fn one(state: &State, reader: &Reader, of: Of, id: &str, asked: Parameters) -> Result<Value, Answer> {
     let tenant = reader.tenant.as_str();
     let asked = read(state, asked, true)?;
     let sums = executions::sums(&state.store, tenant, of, Some(id), asked.window, 1).await?;

@@ -181,8 +181,7 @@ pub fn score(inputs: &Inputs) -> Intensity {
     let execution = components.iter().fold(Score::NOTHING, sum);
     let creation = inputs.creation.map_or(Score::upto(TOP), |score| Score::known(score.clamp(0.0, TOP)));
     let counts = inputs.runs >= MIN_RUNS;
-    let score =
-        if counts { creation.weighed(CREATION).and(execution.weighed(EXECUTION)) } else { creation };
+    let score = if counts { creation.weighed(CREATION).and(execution.weighed(EXECUTION)) } else { creation };
     let is_whole = components.iter().flat_map(|it| &it.parts).all(|part| part.input.is_some());
     Intensity {
         score,
@@ -223,12 +222,7 @@ fn tokens(inputs: &Inputs) -> Component {
     let growth = inputs.output_growth;
     let added = growth.map_or(Score::upto(GROWTH[0].1), |growth| Score::known(tier(growth)));
     let parts = vec![
-        Part {
-            name: "output_input_ratio",
-            input: ratio,
-            weight: WEIGHT,
-            adds: efficiency.weighed(WEIGHT),
-        },
+        Part { name: "output_input_ratio", input: ratio, weight: WEIGHT, adds: efficiency.weighed(WEIGHT) },
         Part { name: "output_growth", input: growth, weight: 1.0, adds: added },
     ];
     summed("tokens", 0.30, parts)
@@ -324,7 +318,8 @@ mod tests {
 
     #[test]
     fn output_that_grows_adds_by_its_tier_and_no_component_is_above_ten() {
-        for (growth, adds) in [(-90.0, 0.0), (24.9, 0.0), (25.0, 0.2), (50.0, 0.5), (99.0, 0.5), (100.0, 1.0)] {
+        for (growth, adds) in [(-90.0, 0.0), (24.9, 0.0), (25.0, 0.2), (50.0, 0.5), (99.0, 0.5), (100.0, 1.0)]
+        {
             let grown = score(&Inputs { output_growth: Some(growth), ..recorded() });
             assert!(close(component(&grown, "tokens"), 5.6 + adds), "{growth}");
         }

@@ -89,7 +89,8 @@ impl<'a> Part<'a> {
         let agent = super::fold::agent(&reports);
         let of_agent = || reports.iter().filter(|report| report.agent_id.as_deref() == agent);
         let starts = of_agent().filter(|report| report.kind.is_start()).map(|report| report.at).min();
-        let begun_at = starts.or_else(|| of_agent().map(|report| report.begun_at()).min()).unwrap_or_default();
+        let begun_at =
+            starts.or_else(|| of_agent().map(|report| report.begun_at()).min()).unwrap_or_default();
         let ends = reports.iter().filter_map(|report| report.ended_at()).max();
         let until = ends.map_or(begun_at + WITHIN, |end| (end + LATE).min(begun_at + WITHIN));
         Self { run: Run { key, agent, begun_at, reports }, has_start, until }

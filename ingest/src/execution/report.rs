@@ -323,10 +323,10 @@ impl Report {
     fn watched(event: &Event, at: DateTime<Utc>, details: &Details<'_>) -> Option<Self> {
         let mut report = Self::of(Kind::Watch, event, at, details);
         report.execution_id = of_entity(event);
-        report.said.status =
-            details.get("run_success").as_bool().map(|is_success| {
-                if is_success { Status::Completed } else { Status::Failed }
-            });
+        report.said.status = details
+            .get("run_success")
+            .as_bool()
+            .map(|is_success| if is_success { Status::Completed } else { Status::Failed });
         (report.execution_id.is_some() || report.agent_id.is_some()).then_some(report)
     }
 

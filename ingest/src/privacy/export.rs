@@ -293,8 +293,7 @@ impl Privacy {
         let users: Vec<String> = names.iter().map(str::to_owned).collect();
         let mut after = None;
         loop {
-            let runs =
-                executions::of_users(&self.store, tenant.as_str(), &users, after, RUNS_PAGE).await?;
+            let runs = executions::of_users(&self.store, tenant.as_str(), &users, after, RUNS_PAGE).await?;
             let Some(last) = runs.last() else { return Ok(true) };
             after = Some((last.started_at, last.first_event));
             for run in &runs {

@@ -8,9 +8,9 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{Doing as _, Store, StoreError};
+use crate::execution::credits::{self, Credit};
 use crate::execution::metrics::{Of, Sums};
 use crate::execution::report::ACTIONS;
-use crate::execution::credits::{self, Credit};
 use crate::execution::{Execution, Kind, Report};
 
 /// An event that may tell of a run.
@@ -256,10 +256,8 @@ async fn insert(connection: &mut PgConnection, tenant: &str, runs: &[Execution])
     fn figure(runs: &[Execution], read: fn(&Execution) -> Option<i64>) -> Vec<Option<i64>> {
         runs.iter().map(read).collect()
     }
-    let events: Vec<_> = runs
-        .iter()
-        .map(|run| run.events.iter().map(Uuid::to_string).collect::<Vec<_>>().join(","))
-        .collect();
+    let events: Vec<_> =
+        runs.iter().map(|run| run.events.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",")).collect();
     sqlx::query!(
         "insert into executions (tenant_id, execution_key, first_event, events, execution_id, agent_id, agent_name, user_id,
              status, trigger, execution_type, started_at, ended_at, duration_ms, duration_from, tokens_in, tokens_out,
@@ -365,8 +363,11 @@ async fn recount(connection: &mut PgConnection, tenant: &str, cells: &Cells) -> 
         sql.push(", u.id, u.is_day, u.start, ").push(SUMS).push(" from unnest(");
         sql.push_bind(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()).push(", ");
         sql.push_bind(days).push(", ").push_bind(starts);
-        sql.push(") as u (id, is_day, start) join executions e on e.tenant_id = ").push_bind(tenant.to_owned());
-        sql.push(" and ").push(column).push(" = u.id and e.started_at >= u.start and e.started_at < u.start + ");
+        sql.push(") as u (id, is_day, start) join executions e on e.tenant_id = ")
+            .push_bind(tenant.to_owned());
+        sql.push(" and ")
+            .push(column)
+            .push(" = u.id and e.started_at >= u.start and e.started_at < u.start + ");
         sql.push("case when u.is_day then interval '24 hours' else interval '1 hour' end");
         sql.push(" group by u.id, u.is_day, u.start");
         sql.build().execute(&mut *connection).await.doing(doing)?;

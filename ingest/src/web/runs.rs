@@ -185,7 +185,6 @@ struct RunsPage {
     next: Option<String>,
 }
 
-
 pub(super) async fn list(visitor: Visitor, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let mut given = asked.given();
     let filters = given.clone();

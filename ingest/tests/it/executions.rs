@@ -57,10 +57,8 @@ fn answered(at: DateTime<Utc>, agent: &str, user: &str, details: Value) -> Event
 /// A table as it stands, in an order of its own.
 async fn rows(server: &Server, table: &str, key: &str) -> Vec<Value> {
     let sql = format!("select to_jsonb(t)::text from {table} t order by {key}");
-    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-        .fetch_all(&mut superuser(server).await)
-        .await
-        .expect("read");
+    let rows: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut superuser(server).await).await.expect("read");
     rows.iter().map(|row| serde_json::from_str(row).expect("JSON")).collect()
 }
 
@@ -218,7 +216,10 @@ async fn the_runs_of_the_recorded_traffic_are_told_from_both_mounts() {
         ]),
         json!([0.004, 2.0, 0.2])
     );
-    assert_eq!((&agent["intensity"]["complete"], part("execution", "retry_rate")), (&json!(false), Value::Null));
+    assert_eq!(
+        (&agent["intensity"]["complete"], part("execution", "retry_rate")),
+        (&json!(false), Value::Null)
+    );
     server.stop().await;
 }
 
@@ -261,7 +262,8 @@ fn some_event(dice: &mut Dice, seed: u64, base: DateTime<Utc>) -> Event {
             }
             let event = answered(at, &agent, &user, details);
             let waited = u32::try_from(dice.below(900_000)).expect("small");
-            let outcome = [Outcome::Success, Outcome::Unknown][usize::try_from(dice.below(2)).expect("small")];
+            let outcome =
+                [Outcome::Success, Outcome::Unknown][usize::try_from(dice.below(2)).expect("small")];
             Event { outcome, duration_ms: (dice.below(3) > 0).then_some(waited), ..event }
         }
         2 => {
@@ -414,7 +416,8 @@ async fn events_in_any_order_late_and_twice_give_the_rows_of_a_recount() {
     // What is made again from the events is what was there.
     let before = everything(&server).await;
     let mut database = superuser(&server).await;
-    let empty = "begin; select from correlate_cursors where name = 'executions' for update; delete from executions;
+    let empty =
+        "begin; select from correlate_cursors where name = 'executions' for update; delete from executions;
                  delete from execution_reports; delete from execution_metrics; delete from credit_reports;
                  update correlate_cursors set batch_id = 0 where name = 'executions'; commit";
     sqlx::raw_sql(empty).execute(&mut database).await.expect("emptied");
@@ -529,7 +532,13 @@ async fn what_runs_add_up_to_is_the_documented_formula_and_the_unknown_is_null()
     let told = server.get(&format!("/v1/metrics/agents/a?by=hour&from={day_before}")).await.json();
     let metrics = &told["metrics"];
     assert_eq!(
-        json!([metrics["runs"], metrics["completed"], metrics["failed"], metrics["running"], metrics["unknown"]]),
+        json!([
+            metrics["runs"],
+            metrics["completed"],
+            metrics["failed"],
+            metrics["running"],
+            metrics["unknown"]
+        ]),
         json!([4, 2, 1, 1, 0])
     );
     assert_eq!(metrics["success_rate"], 66.667, "two of the three whose end is known");
@@ -566,7 +575,7 @@ async fn an_erased_person_is_in_no_run_and_no_sum_and_counts_per_agent_stay() {
     ])
     .await;
     let mut producer = server.producer().await;
-    let at = |minute| Utc::now() - TimeDelta::minutes(60 - minute);
+    let at = |minute: i64| Utc::now() - TimeDelta::minutes(60 - minute);
     let run = |minute, id: &str, user: &str| {
         let details = json!({"execution_id": id, "success": true, "raw_tokens": 10});
         answered(at(minute), "a", user, details)
@@ -578,7 +587,12 @@ async fn an_erased_person_is_in_no_run_and_no_sum_and_counts_per_agent_stay() {
         json!({"credits_delta": -5, "balance_after": 95}),
     );
     server
-        .send(&producer.seal(&[run(0, "r-1", "gone-1"), run(1, "r-2", "gone-1"), run(2, "r-3", "stays-1"), credit]))
+        .send(&producer.seal(&[
+            run(0, "r-1", "gone-1"),
+            run(1, "r-2", "gone-1"),
+            run(2, "r-3", "stays-1"),
+            credit,
+        ]))
         .await;
     joined(&server).await;
     let export = server.post_as_admin("/v1/subjects/gone-1/export?format=ndjson", "").await;

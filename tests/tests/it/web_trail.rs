@@ -254,7 +254,8 @@ pub fn hostile(at: DateTime<Utc>) -> Event {
 /// A run in whose every text is hostile what can be.
 pub fn hostile_run(at: DateTime<Utc>) -> Event {
     let action = Action::try_from("AGENT_EXECUTED".to_owned()).expect("an action");
-    let details = json!({"error": HOSTILE, "trigger": HOSTILE, "execution_type": HOSTILE, "execution_id": HOSTILE});
+    let details =
+        json!({"error": HOSTILE, "trigger": HOSTILE, "execution_type": HOSTILE, "execution_id": HOSTILE});
     Event { action, details: Some(JsonText::from(&details)), changes: None, ..hostile(at) }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn operations() -> Vec<Operation> {
         object([(name, list(named("RunMetricsOf"))), ("complete", flag()), ("window", window())])
     };
     let hours = "Since when, in whole hours; 30 days before `to` unless said.";
-    let by = "Hours or days (UTC) of the series; days for more than three days unless said, and for more than 31.";
+    let by =
+        "Hours or days (UTC) of the series; days for more than three days unless said, and for more than 31.";
     let missing = "No run of it began in this time.";
     let runs = get("/v1/executions", "list_executions", "Runs of agents, newest first")
         .query("agent", text(), "Of this agent.")
@@ -84,8 +85,11 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .gives("The users with the newest runs, 200 at most.", list_of("users")),
         windowed(
-            get("/v1/metrics/users/{id}", "read_user_metrics", "One user's runs over time")
-                .part("id", text(), "The user's id."),
+            get("/v1/metrics/users/{id}", "read_user_metrics", "One user's runs over time").part(
+                "id",
+                text(),
+                "The user's id.",
+            ),
             hours,
         )
         .query("by", one_of(["hour", "day"]), by)
@@ -181,7 +185,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                         ("input", known()),
                         ("output", known()),
                         ("total", about(known(), "As models count them; null if nobody said.")),
-                        ("total_from", about(nullable(one_of(["record", "answer", "calls"])), "Who says so.")),
+                        (
+                            "total_from",
+                            about(nullable(one_of(["record", "answer", "calls"])), "Who says so."),
+                        ),
                         ("adjusted", about(known(), "As the application charges them.")),
                     ]),
                 ),
