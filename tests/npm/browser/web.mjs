@@ -344,6 +344,10 @@ try {
     await dark.locator("#drawer .proof.good").waitFor();
     await look(dark, "dark-drawer");
     await dark.keyboard.press("Escape");
+    for (const [name, path] of places.filter(([name]) => ["dashboard", "runs", "run", "agents", "agent"].includes(name))) {
+      await go(dark, path);
+      await look(dark, `dark-${name}`);
+    }
     await dark.keyboard.press("t");
     await go(dark, "/");
     expect((await dark.evaluate(() => getComputedStyle(document.body).backgroundColor)) === "rgb(255, 255, 255)", "the switch is kept");
