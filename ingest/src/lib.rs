@@ -14,6 +14,7 @@ pub mod config;
 pub mod correlate;
 pub mod detect;
 pub mod evidence;
+pub mod execution;
 pub mod export;
 pub mod integrity;
 pub mod ledger;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
 use crate::detect;
+use crate::execution;
 use crate::export::Exports;
 use crate::integrity::Watch;
 use crate::ledger::key::{KeyFileError, LogKey};
@@ -383,6 +384,8 @@ impl Backend {
             self.state.clock.clone(),
             detection_stopped,
         ));
+        let executions =
+            tokio::spawn(execution::follow::run(self.state.store.clone(), self.state.stopping.clone()));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -415,6 +418,7 @@ impl Backend {
         let _ = stop_detection.send(true);
         let _ = detection.await;
         let _ = tallies.await;
+        let _ = executions.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;

@@ -16,9 +16,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
-    events, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live, log, me,
-    openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session, sign_in,
-    streams, subjects, unmask, writes,
+    events, executions, exports, facets, headers, health, histogram, holds, inbox, integrity, intents, live,
+    log, me, openapi, openings, policy, proof, quarantine, reconciliation, retention, run_metrics, saved,
+    session, sign_in, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -125,6 +125,13 @@ fn routes() -> Routes {
         .act("/v1/alerts/{id}/close", Alerts, post(alerts::close))
         .read("/v1/detection/rules", Read, Records, get(alerts::rules))
         .act("/v1/detection/trial", Alerts, post(alerts::try_rule))
+        .read("/v1/executions", Read, Records, get(executions::list))
+        .read("/v1/executions/{id}", Read, Records, get(executions::read))
+        .read("/v1/metrics", Read, Counts, get(run_metrics::standing))
+        .read("/v1/metrics/agents", Read, Counts, get(run_metrics::agents))
+        .read("/v1/metrics/agents/{id}", Read, Counts, get(run_metrics::agent))
+        .read("/v1/metrics/users", Read, Counts, get(run_metrics::users))
+        .read("/v1/metrics/users/{id}", Read, Actor, get(run_metrics::user))
         .read("/v1/integrity", Read, Records, get(integrity::read))
         .open("GET", "/v1/me/activity", get(me::activity))
         .open("OPTIONS", "/v1/me/activity", options(me::preflight))

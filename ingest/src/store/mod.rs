@@ -1,7 +1,7 @@
 //! The store: every SQL statement of the project, one file per aggregate.
 //!
-//! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] builds one at run
-//! time, and [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
+//! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] and [`executions`]
+//! build some at run time, and [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
 
 pub mod absences;
 pub mod accepted_rules;
@@ -18,6 +18,7 @@ pub mod detection_hours;
 pub mod entity_states;
 pub mod erasures;
 pub mod events;
+pub mod executions;
 pub mod exports;
 pub mod holds;
 pub mod integrity;

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Doing as _, Store, StoreError, Transaction, alerts, saved};
+use super::{Doing as _, Store, StoreError, Transaction, alerts, executions, saved};
 
 /// An event and where it stands.
 #[derive(Debug, Clone)]
@@ -531,6 +531,8 @@ pub async fn clear_beside(
         cleared.alerts += 1;
     }
 
+    cleared.runs = executions::forget(connection, tenant, None, &theirs).await?;
+
     for search in saved::of_person(connection, tenant, theirs).await? {
         saved::remove(connection, tenant, search.search_id).await?;
         cleared.searches += 1;
@@ -553,4 +555,6 @@ pub struct Beside {
     pub searches: i64,
     /// Alerts that named them.
     pub alerts: i64,
+    /// Runs that were for them or named them: they are nobody's now.
+    pub runs: i64,
 }

@@ -14,6 +14,7 @@ mod coverage;
 mod crash;
 mod detection;
 mod erasure;
+mod executions;
 mod exports;
 mod holds;
 mod inbox;

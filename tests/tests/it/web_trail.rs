@@ -181,6 +181,12 @@ pub fn work(at: DateTime<Utc>, n: usize) -> Event {
         event.outcome = Outcome::Unknown;
         event.request.status = None;
     }
+    if action == "AGENT_EXECUTED" {
+        event.details = Some(JsonText::from(&json!({
+            "execution_id": format!("run-{n}"), "execution_type": "workflow_pilot", "trigger": "manual",
+            "raw_tokens": 366, "duration_ms": 1_103, "steps_completed": 3, "steps_failed": 0,
+        })));
+    }
     if event.outcome == Outcome::Success {
         event.changes = match action {
             "AGENT_UPDATED" => changed(&json!({
@@ -243,6 +249,14 @@ pub fn hostile(at: DateTime<Utc>) -> Event {
         "list": {"added": [HOSTILE], "removed": [HOSTILE]},
     }));
     event
+}
+
+/// A run in whose every text is hostile what can be.
+pub fn hostile_run(at: DateTime<Utc>) -> Event {
+    let action = Action::try_from("AGENT_EXECUTED".to_owned()).expect("an action");
+    let details =
+        json!({"error": HOSTILE, "trigger": HOSTILE, "execution_type": HOSTILE, "execution_id": HOSTILE});
+    Event { action, details: Some(JsonText::from(&details)), changes: None, ..hostile(at) }
 }
 
 /// Three weeks, with a burst of failed logins some days ago.

@@ -9,6 +9,7 @@ mod access;
 mod capture;
 mod detection;
 mod events;
+mod executions;
 mod exports;
 mod log;
 mod operation;
@@ -100,6 +101,7 @@ fn operations() -> Vec<Operation> {
         retention::operations(),
         access::operations(),
         detection::operations(),
+        executions::operations(),
         log::operations(),
         running::operations(),
     ];
@@ -119,6 +121,7 @@ fn schemas() -> Map<String, Value> {
         retention::schemas(),
         access::schemas(),
         detection::schemas(),
+        executions::schemas(),
         log::schemas(),
         running::schemas(),
     ];

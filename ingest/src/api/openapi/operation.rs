@@ -19,6 +19,7 @@ pub(super) enum Tag {
     Retention,
     Access,
     Detection,
+    Executions,
     Log,
     Producers,
     Operation,
@@ -26,7 +27,7 @@ pub(super) enum Tag {
 
 impl Tag {
     /// Every chapter, in order.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Events,
         Self::Searches,
         Self::Exports,
@@ -37,6 +38,7 @@ impl Tag {
         Self::Retention,
         Self::Access,
         Self::Detection,
+        Self::Executions,
         Self::Log,
         Self::Producers,
         Self::Operation,
@@ -54,6 +56,7 @@ impl Tag {
             Self::Retention => "Retention",
             Self::Access => "Access",
             Self::Detection => "Detection",
+            Self::Executions => "Executions",
             Self::Log => "Log",
             Self::Producers => "Producers",
             Self::Operation => "Operation",
@@ -72,6 +75,7 @@ impl Tag {
             Self::Retention => "How long what is kept, and what is held back.",
             Self::Access => "Who may read, and who is signed in.",
             Self::Detection => "What rules find in what is recorded.",
+            Self::Executions => "Runs of agents, and what they add up to.",
             Self::Log => "The Merkle logs, and what a verifier needs.",
             Self::Producers => "How batches of events arrive.",
             Self::Operation => "For whoever runs the backend.",

@@ -147,6 +147,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     ]);
     let summary = object([
         ("events", count()),
+        ("runs", about(count(), "Runs of agents that were for them.")),
         ("proven", about(count(), "Events that come with a proof.")),
         ("as", about(relations(), "Events by what the person has to do with them.")),
         ("fields", about(relations(), "Fields that are theirs.")),
@@ -182,6 +183,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                                 ("reported_writes", count()),
                                 ("routes", count()),
                                 ("alerts", count()),
+                                ("runs", count()),
                                 ("saved_searches", count()),
                             ]),
                         ),
