@@ -36,7 +36,7 @@ use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
 use crate::tally;
-use crate::telemetry;
+use crate::telemetry::{self, vitals};
 
 /// Months are made three ahead, so a day more or less does not matter.
 const PARTITION_CHECK: Duration = Duration::from_hours(24);
@@ -383,6 +383,12 @@ impl Backend {
             self.state.clock.clone(),
             detection_stopped,
         ));
+        let vitals = tokio::spawn(vitals::run(
+            self.state.store.clone(),
+            self.state.receiver.writer.clone(),
+            self.state.clock.clone(),
+            self.state.stopping.clone(),
+        ));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -415,6 +421,7 @@ impl Backend {
         let _ = stop_detection.send(true);
         let _ = detection.await;
         let _ = tallies.await;
+        let _ = vitals.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;
