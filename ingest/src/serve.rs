@@ -92,6 +92,16 @@ impl Database {
     /// # Errors
     /// [`ServeError`] says what is missing.
     pub async fn open(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
+        let opened = Self::as_it_is(config, neighbour).await?;
+        opened.store.migrate().await?;
+        Ok(opened)
+    }
+
+    /// The same without migrating.
+    ///
+    /// # Errors
+    /// [`ServeError`] says what is missing.
+    pub async fn as_it_is(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
         let (options, embedded) = match &config.database.url {
             Some(url) => {
                 let options: PgConnectOptions = url.reveal().parse().map_err(|_| ServeError::Url)?;
@@ -107,9 +117,7 @@ impl Database {
             }
         };
         let store = Store::open(&options, config.database.max_connections);
-        let opened = Self { store, embedded };
-        opened.store.migrate().await?;
-        Ok(opened)
+        Ok(Self { store, embedded })
     }
 
     /// Closes the connections and stops the private server.
@@ -384,8 +392,7 @@ impl Backend {
             detection_stopped,
         ));
         let vitals = tokio::spawn(vitals::run(
-            self.state.store.clone(),
-            self.state.receiver.writer.clone(),
+            self.state.readiness(),
             self.state.clock.clone(),
             self.state.stopping.clone(),
         ));

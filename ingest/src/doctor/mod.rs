@@ -1,10 +1,10 @@
 //! `edgetrail doctor`: whether a deployment works from end to end, and what to do where it does not.
 //!
-//! [`facts`] and [`probe`] look, [`judge`] decides; so everything that is said is a function of what was seen. Nothing is changed: the
+//! [`examination`] and [`probe`] look, [`judge`] decides; so everything that is said is a function of what was seen. Nothing is changed: the
 //! database is not migrated, no key is made.
 
 pub mod edge;
-pub mod facts;
+pub mod examination;
 pub mod judge;
 pub mod probe;
 

@@ -14,6 +14,7 @@ use shared::note::{Checkpoint, KeyName};
 use shared::tree::{CompactRange, TILE_WIDTH, leaf_hash, succession_digest};
 use sqlx::PgConnection;
 use tokio::sync::{Notify, watch};
+use tracing::Instrument as _;
 
 use super::key::LogKey;
 use super::keyring::{self, Keyring};
@@ -179,7 +180,8 @@ impl Sequencer {
             if !log::try_lead(&mut transaction, tenant).await? {
                 return Ok(Looked::Elsewhere);
             }
-            let taken = self.round(&mut transaction, tenant).await?;
+            let span = tracing::info_span!("sequencing", tenant);
+            let taken = self.round(&mut transaction, tenant).instrument(span).await?;
             crate::store::commit(transaction).await?;
             if taken < usize::try_from(ROUND_BATCHES).unwrap_or(usize::MAX) {
                 return Ok(Looked::Here);

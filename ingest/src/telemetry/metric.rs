@@ -100,6 +100,7 @@ pub const ALL: &[Metric] = &[
     metric("edgetrail_follower_lag_seconds", Gauge, &["task"], "seconds", "Age of the oldest batch that a task (detection, links, ...) has not followed; 0 if it is up to date"),
     metric("edgetrail_tally_pending", Gauge, &["kind"], "rows", "Sums that wait to be folded (`new`), and spans that must be counted again (`stale`)"),
     metric("edgetrail_alerts_total", Counter, &["rule"], "alerts", "Alerts raised, by rule"),
+    metric("edgetrail_own_events_total", Counter, &["action"], "events", "Events that this backend recorded of itself: gaps, drops, orphaned intents, findings, reads, decisions"),
     metric("edgetrail_witnessed_writes_total", Counter, &[], "writes", "Writes that watched databases reported"),
     metric("edgetrail_settled_writes_total", Counter, &["state"], "writes", "Watched writes, by whether an event tells them"),
     metric("edgetrail_witness_errors_total", Counter, &[], "reads", "Watched databases that could not be read"),
@@ -110,6 +111,7 @@ pub const ALL: &[Metric] = &[
     metric("edgetrail_retention_failures_total", Counter, &[], "passes", "Passes of retention that failed"),
     metric("edgetrail_erased_events_total", Counter, &[], "events", "Events of which erasures removed fields"),
     // The process.
+    metric("edgetrail_ready", Gauge, &[], "0 or 1", "1 if `/readyz` would say so"),
     metric("edgetrail_http_requests_total", Counter, &["route", "status"], "requests", "Requests to this backend"),
     metric("edgetrail_sign_in_failures_total", Counter, &["reason"], "attempts", "Sign-ins that failed"),
     metric("edgetrail_database_connections", Gauge, &["state"], "connections", "Connections of the everyday pool, `used` or `idle`"),

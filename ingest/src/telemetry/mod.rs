@@ -26,13 +26,24 @@ const DELIVERY_BUCKETS: &[f64] =
 pub fn start_logging() {
     let filter =
         EnvFilter::try_from_env("EDGETRAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(std::io::stderr);
     let logging = tracing_subscriber::registry().with(filter).with(lines);
     // A second start, as in tests, keeps the first.
     #[cfg(feature = "otlp")]
     let _ = logging.with(traces::layer()).try_init();
     #[cfg(not(feature = "otlp"))]
     let _ = logging.try_init();
+}
+
+/// Sends the traces that wait, where there are any.
+pub fn stop() {
+    #[cfg(feature = "otlp")]
+    traces::stop();
 }
 
 /// The process's recorder of numbers, installed at the first call.

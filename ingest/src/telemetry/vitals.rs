@@ -10,27 +10,19 @@ use metrics::{counter, gauge};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::receive::write::Writer;
+use crate::readiness::Readiness;
 use crate::store::vitals::{self, Vitals};
-use crate::store::{Store, StoreError};
 
 /// How often they are read: about as often as Prometheus asks.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps the gauges until it is stopped.
-pub async fn run(store: Store, writer: Writer, clock: Clock, mut stop: watch::Receiver<bool>) {
+pub async fn run(readiness: Readiness, clock: Clock, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
-            read = read(&store, &clock) => if let Err(error) = read {
-                counter!("edgetrail_vitals_failures_total").increment(1);
-                tracing::warn!(%error, "gauges are not read, trying again");
-            },
+            () = look(&readiness, &clock) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        gauge!("edgetrail_writer_busy_seconds").set(writer.busy_for().as_secs_f64());
-        let (used, idle) = store.connections();
-        gauge!("edgetrail_database_connections", "state" => "used").set(f64::from(used));
-        gauge!("edgetrail_database_connections", "state" => "idle").set(f64::from(idle));
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
@@ -38,9 +30,19 @@ pub async fn run(store: Store, writer: Writer, clock: Clock, mut stop: watch::Re
     }
 }
 
-async fn read(store: &Store, clock: &Clock) -> Result<(), StoreError> {
-    show(&vitals::read(store, clock.now().to_utc()).await?);
-    Ok(())
+async fn look(readiness: &Readiness, clock: &Clock) {
+    gauge!("edgetrail_ready").set(if readiness.check().await.is_ok() { 1.0 } else { 0.0 });
+    gauge!("edgetrail_writer_busy_seconds").set(readiness.writer.busy_for().as_secs_f64());
+    let (used, idle) = readiness.store.connections();
+    gauge!("edgetrail_database_connections", "state" => "used").set(f64::from(used));
+    gauge!("edgetrail_database_connections", "state" => "idle").set(f64::from(idle));
+    match vitals::read(&readiness.store, clock.now().to_utc()).await {
+        Ok(vitals) => show(&vitals),
+        Err(error) => {
+            counter!("edgetrail_vitals_failures_total").increment(1);
+            tracing::warn!(%error, "gauges are not read, trying again");
+        }
+    }
 }
 
 fn show(vitals: &Vitals) {
