@@ -48,7 +48,11 @@ pub(super) async fn run(
                 }
                 Some((path, Err(reason))) => {
                     let seen = format!("{}: {reason}", path.display());
-                    findings.push(Finding::failed("edge configuration", seen, "see edge/README.md, configuration"));
+                    findings.push(Finding::failed(
+                        "edge configuration",
+                        seen,
+                        "see edge/README.md, configuration",
+                    ));
                     None
                 }
                 None => None,

@@ -125,7 +125,11 @@ async fn inside(
         Err(_) => (0, i64::MAX),
     };
     let schema = if wanted == i64::MAX {
-        Finding::failed("schema", "the database was never migrated", "run `edgetrail migrate`, or start `edgetrail serve`")
+        Finding::failed(
+            "schema",
+            "the database was never migrated",
+            "run `edgetrail migrate`, or start `edgetrail serve`",
+        )
     } else {
         judge::schema(found, wanted)
     };
@@ -233,7 +237,8 @@ async fn storages(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for witness in &config.witnesses {
         let reached = within(async {
-            let mut connection = sqlx::PgConnection::connect_with(&witness.database).await.map_err(refused)?;
+            let mut connection =
+                sqlx::PgConnection::connect_with(&witness.database).await.map_err(refused)?;
             connection.ping().await.map_err(refused)
         });
         findings.push(judge::reachable(&format!("watched database of {}", witness.tenant), &reached.await));
@@ -246,7 +251,10 @@ async fn storages(config: &Config) -> Vec<Finding> {
         };
         findings.push(judge::reachable(&format!("witness {}", cosigner.url), &reached));
     }
-    let places = [("worm", config.publication.worm.as_ref()), ("archive", config.archive.as_ref().map(|it| &it.storage))];
+    let places = [
+        ("worm", config.publication.worm.as_ref()),
+        ("archive", config.archive.as_ref().map(|it| &it.storage)),
+    ];
     for (section, place) in places {
         if let Some(place) = place {
             findings.push(judge::reachable(&format!("storage {section}"), &within(listed(place)).await));

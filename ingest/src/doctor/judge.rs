@@ -118,7 +118,9 @@ pub fn signers(tenant: &TenantId, signers: usize) -> Finding {
         0 => Finding::failed(
             check,
             "no producer may sign for this tenant",
-            format!("run `edgetrail signer new --name edge/NAME --tenant {tenant}` and give the key to the Worker"),
+            format!(
+                "run `edgetrail signer new --name edge/NAME --tenant {tenant}` and give the key to the Worker"
+            ),
         ),
         known => Finding::ok(check, format!("{known} known")),
     }
@@ -190,9 +192,11 @@ pub fn mount(host: &str, traffic: Option<&MountTraffic>, now: DateTime<Utc>) -> 
     };
     let all = traffic.named + traffic.unnamed;
     let ago = now - traffic.last_seen;
-    let seen = format!("{all} requests counted, {} named by rules, the newest {} ago", traffic.named, words(ago));
+    let seen =
+        format!("{all} requests counted, {} named by rules, the newest {} ago", traffic.named, words(ago));
     if ago > QUIET_FOR {
-        let advice = "does the traffic go around the Worker? look at the host's route and at the app's addresses";
+        let advice =
+            "does the traffic go around the Worker? look at the host's route and at the app's addresses";
         return Finding::warning(check, seen, advice);
     }
     Finding::ok(check, seen)
@@ -218,7 +222,9 @@ pub enum Probed {
 pub fn route(host: &str, probed: &Probed) -> Finding {
     let check = format!("route {host}");
     match probed {
-        Probed::Counted(seconds) => Finding::ok(check, format!("a request was counted here {seconds} s later")),
+        Probed::Counted(seconds) => {
+            Finding::ok(check, format!("a request was counted here {seconds} s later"))
+        }
         Probed::Uncounted { status, seconds } => Finding::failed(
             check,
             format!("answered with {status}, and not counted in {seconds} s"),
@@ -237,7 +243,9 @@ pub fn route(host: &str, probed: &Probed) -> Finding {
 pub fn origin(upstream: &str, answered: &Answered) -> Finding {
     let check = format!("origin {upstream}");
     match answered {
-        Answered::Status(status @ (401 | 403), _) => Finding::ok(check, format!("closed to others ({status})")),
+        Answered::Status(status @ (401 | 403), _) => {
+            Finding::ok(check, format!("closed to others ({status})"))
+        }
         Answered::Status(status, _) => Finding::warning(
             check,
             format!("answers everybody directly ({status})"),
@@ -264,7 +272,9 @@ pub fn edges(it: &Edges) -> Vec<Finding> {
     };
     let missing = match it.missing {
         0 => Finding::ok(format!("gaps of {tenant}"), "none open"),
-        missing => Finding::failed(format!("gaps of {tenant}"), format!("{missing} batches are missing"), advice),
+        missing => {
+            Finding::failed(format!("gaps of {tenant}"), format!("{missing} batches are missing"), advice)
+        }
     };
     let dropped = match it.dropped {
         0 => Finding::ok(format!("drops of {tenant}"), "none in 24 hours"),
@@ -304,7 +314,11 @@ pub fn verification(it: &Verification, every: std::time::Duration) -> Finding {
     // A look at heads is noted hourly while nothing changes.
     let late = 2.0 * every.as_secs_f64() + 2.0 * 3600.0;
     if it.age > late {
-        return Finding::warning(check, seen, "does `edgetrail serve` run, and does its log say why it does not verify?");
+        return Finding::warning(
+            check,
+            seen,
+            "does `edgetrail serve` run, and does its log say why it does not verify?",
+        );
     }
     Finding::ok(check, seen)
 }
@@ -314,7 +328,11 @@ pub fn follower(it: &Follower) -> Finding {
     let check = format!("task {}", it.task);
     if it.lag > FOLLOWER_WARNS {
         let seen = format!("{} behind", words(seconds(it.lag)));
-        return Finding::warning(check, seen, "does `edgetrail serve` run? a slow database shows in pg_stat_activity");
+        return Finding::warning(
+            check,
+            seen,
+            "does `edgetrail serve` run? a slow database shows in pg_stat_activity",
+        );
     }
     Finding::ok(check, if it.lag > 0.0 { format!("{:.1} s behind", it.lag) } else { "up to date".to_owned() })
 }
@@ -323,7 +341,11 @@ pub fn follower(it: &Follower) -> Finding {
 pub fn publication(waiting: usize, age: f64) -> Finding {
     let seen = format!("{waiting} heads wait, the oldest for {age:.0} s");
     if age > 600.0 {
-        return Finding::failed("publication", seen, "are the witnesses and the bucket of `worm` reachable from here?");
+        return Finding::failed(
+            "publication",
+            seen,
+            "are the witnesses and the bucket of `worm` reachable from here?",
+        );
     }
     Finding::ok("publication", seen)
 }
@@ -332,9 +354,11 @@ pub fn publication(waiting: usize, age: f64) -> Finding {
 pub fn reachable(what: &str, reached: &Result<(), String>) -> Finding {
     match reached {
         Ok(()) => Finding::ok(what, "reachable"),
-        Err(reason) => {
-            Finding::failed(what, reason.as_str(), "look at its address, its credentials and the network from here")
-        }
+        Err(reason) => Finding::failed(
+            what,
+            reason.as_str(),
+            "look at its address, its credentials and the network from here",
+        ),
     }
 }
 
@@ -401,7 +425,10 @@ mod tests {
     fn a_key_that_others_can_read_is_named_with_what_to_type() {
         let path = Path::new("/var/lib/edgetrail/log.key");
         let finding = key_file("log.key_file", path, &KeyFile::There { mode: 0o644 });
-        assert!(finding.seen.contains("mode 644") && advice(&finding).starts_with("chmod 600 /var/lib"), "{finding:?}");
+        assert!(
+            finding.seen.contains("mode 644") && advice(&finding).starts_with("chmod 600 /var/lib"),
+            "{finding:?}"
+        );
         assert_eq!(key_file("log.key_file", path, &KeyFile::There { mode: 0o600 }).verdict, Verdict::Ok);
         assert!(key_file("log.key_file", path, &KeyFile::Missing).is_failed());
         assert!(key_file("log.key_file", path, &KeyFile::Unreadable("no key".to_owned())).is_failed());
@@ -469,7 +496,10 @@ mod tests {
         assert!(finding.seen.contains("404") && advice(&finding).contains("wrangler tail"));
         assert!(route("app.example.com", &Probed::Unanswered("refused".to_owned())).is_failed());
         assert!(is_warning(&origin("https://x.vercel.app", &Answered::Status(200, String::new()))));
-        assert_eq!(origin("https://x.vercel.app", &Answered::Status(401, String::new())).verdict, Verdict::Ok);
+        assert_eq!(
+            origin("https://x.vercel.app", &Answered::Status(401, String::new())).verdict,
+            Verdict::Ok
+        );
     }
 
     #[test]
@@ -483,7 +513,10 @@ mod tests {
             reachable("archive", &Err("access denied".to_owned())),
             roles(&["edgetrail_app"]),
             dns("app.example.com", &Err("no such name".to_owned())),
-            backend("http://127.0.0.1:9200", &Answered::Status(503, "the database does not answer".to_owned())),
+            backend(
+                "http://127.0.0.1:9200",
+                &Answered::Status(503, "the database does not answer".to_owned()),
+            ),
             backend("http://127.0.0.1:9200", &Answered::Nothing("refused".to_owned())),
         ];
         for finding in findings {

@@ -45,7 +45,8 @@ pub async fn ask(url: &str) -> (Answered, Option<DateTime<Utc>>) {
     match get(url).await {
         Ok(mut answer) => {
             let theirs = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
-            let theirs = theirs.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|at| at.to_utc());
+            let theirs =
+                theirs.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|at| at.to_utc());
             let status = answer.status().as_u16();
             let first = answer.chunk().await.ok().flatten().unwrap_or_default();
             (Answered::Status(status, said(&first)), theirs)

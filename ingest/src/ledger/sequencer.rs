@@ -3,8 +3,8 @@
 //! The lock of the log's row is the only fence. Several processes may run this at once: the others wait or step aside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::Datelike as _;

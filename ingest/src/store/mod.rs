@@ -217,7 +217,10 @@ impl Store {
                 _ => Unready::Away,
             })?;
         let asked = connection.execute("select 1");
-        tokio::time::timeout(CHECK_WITHIN, asked).await.map_err(|_| Unready::Away)?.map_err(|_| Unready::Away)?;
+        tokio::time::timeout(CHECK_WITHIN, asked)
+            .await
+            .map_err(|_| Unready::Away)?
+            .map_err(|_| Unready::Away)?;
         drop(connection);
         let (found, wanted) = self.schema().await.map_err(|_| Unready::Away)?;
         if found < wanted { Err(Unready::Behind { found, wanted }) } else { Ok(()) }
@@ -235,9 +238,8 @@ impl Store {
     /// If the database refuses, or was never migrated.
     pub async fn schema(&self) -> Result<(i64, i64), StoreError> {
         // Not checked at compile time: the table is sqlx's own and no migration makes it.
-        let asked = sqlx::query_scalar::<_, Option<i64>>(
-            "select max(version) from _sqlx_migrations where success",
-        );
+        let asked =
+            sqlx::query_scalar::<_, Option<i64>>("select max(version) from _sqlx_migrations where success");
         let newest = asked.fetch_one(&self.owner).await.doing("reading the schema's version")?;
         let wanted = MIGRATIONS.iter().map(|migration| migration.version).max();
         Ok((newest.unwrap_or(0), wanted.unwrap_or(0)))

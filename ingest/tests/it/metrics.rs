@@ -154,7 +154,12 @@ fn promtool_takes_the_alerts_and_their_tests_pass() {
 /// The backend after traffic that was stored, refused, dropped and read.
 #[tokio::test]
 async fn a_running_backend_shows_what_the_documentation_lists() {
-    let server = Server::start().await;
+    let server = Server::with(&[
+        ("EDGETRAIL__LOG__INTERVAL_MS", "20"),
+        ("EDGETRAIL__INTEGRITY__HEADS_MS", "200"),
+        ("EDGETRAIL__INTEGRITY__OPENINGS_MS", "200"),
+    ])
+    .await;
     let mut producer = server.producer().await;
     let events: Vec<_> = (0..5).map(sample).collect();
     assert_eq!(server.send(&producer.seal(&events)).await["status"], 200);

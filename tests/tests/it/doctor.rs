@@ -25,7 +25,9 @@ impl Diagnosis {
 
     fn advice(&self, check: &str) -> &str {
         let found = self.checks.iter().find(|it| it["check"] == check);
-        found.and_then(|it| it["advice"].as_str()).unwrap_or_else(|| panic!("no advice on {check}: {}", self.said))
+        found
+            .and_then(|it| it["advice"].as_str())
+            .unwrap_or_else(|| panic!("no advice on {check}: {}", self.said))
     }
 }
 
@@ -33,7 +35,8 @@ impl Diagnosis {
 async fn doctor(config: &Path, more: &[&str]) -> Diagnosis {
     let mut command = Command::new(edgetrail_bin().expect("a built backend"));
     command.args(["doctor", "--json", "--config"]).arg(config).args(more);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {said}"));
     let checks = report["checks"].as_array().expect("checks").clone();
@@ -44,8 +47,7 @@ async fn doctor(config: &Path, more: &[&str]) -> Diagnosis {
 async fn a_stack_that_works_is_well_and_what_is_broken_is_named_with_what_to_do() {
     let keys = Keys::generate();
     let (exchange, call) = creation("first");
-    let setup =
-        Setup { adjust: Box::new(|config| config.coverage_seconds = Some(1)), ..Setup::default() };
+    let setup = Setup { adjust: Box::new(|config| config.coverage_seconds = Some(1)), ..Setup::default() };
     let scene = Scene::start(&keys, vec![exchange], setup).await;
     assert_eq!(scene.app(&call).await.status, 201);
     scene.of_action("AGENT_CREATED", 1).await;

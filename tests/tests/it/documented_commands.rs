@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::keys::Keys;
 use tests::stack::{
-    Api, Ingest, IngestSpec, Process, QueueOptions, SigningKey, Worker, edge_bundle, edgetrail_bin, free_port,
-    workspace_root,
+    Api, Ingest, IngestSpec, Process, QueueOptions, SigningKey, Worker, edge_bundle, edgetrail_bin,
+    free_port, workspace_root,
 };
 use tests::wire::{Call, send};
 
@@ -79,7 +79,8 @@ fn every_block_of_commands_is_run_by_a_test_or_says_what_it_needs() {
         let place = format!("{}:{}", block.file, block.line);
         for mark in &block.marks {
             if let Some(test) = mark.strip_prefix("run by: ") {
-                let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{place}: {test} names no test"));
+                let (file, name) =
+                    test.split_once("::").unwrap_or_else(|| panic!("{place}: {test} names no test"));
                 assert!(read(file).contains(&format!("fn {name}(")), "{place}: {file} has no {name}");
             } else if let Some(what) = mark.strip_prefix("needs: ") {
                 assert!(NEEDS.contains(&what), "{place}: {what} is none of {NEEDS:?}");
@@ -168,9 +169,10 @@ async fn the_other_pages_commands_do_what_they_say() {
     let mode = tests::stack::DeliveryMode::Direct;
     let config = tests::stack::EdgeConfig::for_demo(worker_port, address, address, ingest.address(), mode);
     let queue = QueueOptions::default();
-    let worker = Worker::start(&desk.file("worker"), worker_port, &config, &signing, keys.hs256_secret(), queue)
-        .await
-        .expect("a worker");
+    let worker =
+        Worker::start(&desk.file("worker"), worker_port, &config, &signing, keys.hs256_secret(), queue)
+            .await
+            .expect("a worker");
     let (_, call) = creation("first");
     assert_eq!(send(worker.address(), &config.app_host(), &call).await.expect("an answer").status, 201);
     ingest.api().wait_for_events(1, Duration::from_secs(30)).await.expect("it is stored");
@@ -181,7 +183,8 @@ async fn the_other_pages_commands_do_what_they_say() {
             let listed = desk.must("edgetrail keys list --tenant demo --json").await;
             let newest = listed.lines().find_map(|line| {
                 let key: Value = serde_json::from_str(line).expect("JSON");
-                (key["id"] != "dev" && key["revoked_at"].is_null()).then(|| key["id"].as_str().expect("an id").to_owned())
+                (key["id"] != "dev" && key["revoked_at"].is_null())
+                    .then(|| key["id"].as_str().expect("an id").to_owned())
             });
             let line = line.replace("--tenant acme", "--tenant demo");
             let line = match (line.contains(" ID"), newest) {
@@ -265,7 +268,8 @@ async fn the_deployment_guide_works_as_it_stands() {
             let line = local(line).replace("https://audit.example.com", &here);
             if let Some((command, _)) = line.split_once(" & ").or_else(|| line.split_once(" &\n")) {
                 let shell = desk.shell(&format!("exec {}", command.trim()));
-                let mut process = Process::start("edgetrail", shell, &desk.file("serve.log")).expect("it starts");
+                let mut process =
+                    Process::start("edgetrail", shell, &desk.file("serve.log")).expect("it starts");
                 let ready = |process: &Process| process.output().contains("listening on").then_some(());
                 process.wait_for(Duration::from_secs(120), ready).await.expect("it listens");
                 serving = Some(process);
@@ -277,7 +281,9 @@ async fn the_deployment_guide_works_as_it_stands() {
     assert!(typed >= 6 && serving.is_some(), "{typed} commands were typed");
 
     // What step 4 promises: the event is there, and somebody who is an admin now may read it.
-    let key = desk.must("edgetrail keys create --config edgetrail.toml --tenant acme --name me --role viewer").await;
+    let key = desk
+        .must("edgetrail keys create --config edgetrail.toml --tenant acme --name me --role viewer")
+        .await;
     let key = key.split_whitespace().find(|word| word.starts_with("etk_")).expect("a key").to_owned();
     let api = Api::new(format!("127.0.0.1:{port}").parse().expect("an address"), &key);
     let events = api.wait_for_events(1, Duration::from_secs(30)).await.expect("it is stored");
@@ -292,11 +298,15 @@ async fn deployed(desk: &Desk, port: u16, ingest: &str, upstream: &str) -> Worke
     let config = config
         .replace("https://audit.example.com", ingest)
         .replace("https://your-app.vercel.app", upstream)
-        .replace("\"upstream\": \"https://your-project-ref.supabase.co\"", &format!("\"upstream\": \"{upstream}\""))
+        .replace(
+            "\"upstream\": \"https://your-project-ref.supabase.co\"",
+            &format!("\"upstream\": \"{upstream}\""),
+        )
         .replace("app.example.com", &format!("app.localhost:{port}"))
         .replace("your-project-ref.example.com", &format!("ref.localhost:{port}"))
         .replace("\"platform\": \"cloudflare\"", "\"platform\": \"workerd\"");
-    let vars: toml::Table = [("EDGETRAIL_CONFIG".to_owned(), toml::Value::String(config.clone()))].into_iter().collect();
+    let vars: toml::Table =
+        [("EDGETRAIL_CONFIG".to_owned(), toml::Value::String(config.clone()))].into_iter().collect();
     let table: toml::Table = [("vars".to_owned(), toml::Value::Table(vars))].into_iter().collect();
     desk.write("wrangler.toml", &table.to_string());
     let key = fs::read_to_string(desk.file("signing.key")).expect("the guide had it made");
@@ -307,7 +317,9 @@ async fn deployed(desk: &Desk, port: u16, ingest: &str, upstream: &str) -> Worke
     ];
     let queue = QueueOptions { max_batch_timeout: 1, ..QueueOptions::default() };
     let folder: &Path = &desk.file("worker");
-    Worker::start_bundle(folder, &edge_bundle().expect("a built worker"), port, vars, queue).await.expect("a worker")
+    Worker::start_bundle(folder, &edge_bundle().expect("a built worker"), port, vars, queue)
+        .await
+        .expect("a worker")
 }
 
 /// The secret as `wrangler secret put < signing.key` takes it: the whole file.
