@@ -165,6 +165,7 @@ async fn a_running_backend_shows_what_the_documentation_lists() {
     assert_eq!(server.send(&producer.seal(&events)).await["status"], 200);
     producer.dropped = 3;
     assert_eq!(server.send(&producer.seal(&events[..1])).await["status"], 200);
+    producer.dropped = 0;
     let mut stranger = crate::support::Producer::new("edge/stranger");
     assert_eq!(server.send(&stranger.seal(&events[..1])).await["status"], 401);
     // Counts of a mount, as the Worker sends them.
