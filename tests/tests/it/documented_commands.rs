@@ -177,6 +177,8 @@ async fn the_other_pages_commands_do_what_they_say() {
     assert_eq!(send(worker.address(), &config.app_host(), &call).await.expect("an answer").status, 201);
     ingest.api().wait_for_events(1, Duration::from_secs(30)).await.expect("it is stored");
 
+    let soon = chrono::Utc::now() + chrono::TimeDelta::days(30);
+    let soon = soon.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     // docs/access.md: keys are made, listed, rotated and revoked; ID is that of the newest.
     for block in unmarked("docs/access.md") {
         for line in lines(&block) {
@@ -186,7 +188,7 @@ async fn the_other_pages_commands_do_what_they_say() {
                 (key["id"] != "dev" && key["revoked_at"].is_null())
                     .then(|| key["id"].as_str().expect("an id").to_owned())
             });
-            let line = line.replace("--tenant acme", "--tenant demo");
+            let line = line.replace("--tenant acme", "--tenant demo").replace("2027-01-01T00:00:00Z", &soon);
             let line = match (line.contains(" ID"), newest) {
                 (true, Some(id)) => line.replace(" ID", &format!(" {id}")),
                 _ => line,
@@ -305,10 +307,7 @@ async fn deployed(desk: &Desk, port: u16, ingest: &str, upstream: &str) -> Worke
         .replace("app.example.com", &format!("app.localhost:{port}"))
         .replace("your-project-ref.example.com", &format!("ref.localhost:{port}"))
         .replace("\"platform\": \"cloudflare\"", "\"platform\": \"workerd\"");
-    let vars: toml::Table =
-        [("EDGETRAIL_CONFIG".to_owned(), toml::Value::String(config.clone()))].into_iter().collect();
-    let table: toml::Table = [("vars".to_owned(), toml::Value::Table(vars))].into_iter().collect();
-    desk.write("wrangler.toml", &table.to_string());
+    desk.write("wrangler.toml", &format!("[vars]\nEDGETRAIL_CONFIG = '''{config}'''\n"));
     let key = fs::read_to_string(desk.file("signing.key")).expect("the guide had it made");
     let vars = vec![
         ("EDGETRAIL_CONFIG".to_owned(), config),
