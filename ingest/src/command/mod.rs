@@ -313,7 +313,6 @@ async fn serve(config: Config) -> Result<(), CommandError> {
         }
     };
     backend.run(told).await;
-    telemetry::stop();
     Ok(())
 }
 

@@ -1,9 +1,6 @@
-//! Logs as JSON lines on stderr, numbers for Prometheus, and, where the feature `otlp` is built in, traces. None of them ever
-//! holds a key, a URL or an event's values.
+//! Logs as JSON lines on stderr and numbers for Prometheus. Neither ever holds a key, a URL or an event's values.
 
 pub mod metric;
-#[cfg(feature = "otlp")]
-pub mod traces;
 pub mod vitals;
 
 use std::sync::OnceLock;
@@ -32,18 +29,8 @@ pub fn start_logging() {
         .with_current_span(false)
         .with_span_list(false)
         .with_writer(std::io::stderr);
-    let logging = tracing_subscriber::registry().with(filter).with(lines);
     // A second start, as in tests, keeps the first.
-    #[cfg(feature = "otlp")]
-    let _ = logging.with(traces::layer()).try_init();
-    #[cfg(not(feature = "otlp"))]
-    let _ = logging.try_init();
-}
-
-/// Sends the traces that wait, where there are any.
-pub fn stop() {
-    #[cfg(feature = "otlp")]
-    traces::stop();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
 
 /// The process's recorder of numbers, installed at the first call.
