@@ -37,7 +37,7 @@ use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
 use crate::tally;
-use crate::telemetry;
+use crate::telemetry::{self, vitals};
 
 /// Months are made three ahead, so a day more or less does not matter.
 const PARTITION_CHECK: Duration = Duration::from_hours(24);
@@ -93,6 +93,16 @@ impl Database {
     /// # Errors
     /// [`ServeError`] says what is missing.
     pub async fn open(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
+        let opened = Self::as_it_is(config, neighbour).await?;
+        opened.store.migrate().await?;
+        Ok(opened)
+    }
+
+    /// The same without migrating.
+    ///
+    /// # Errors
+    /// [`ServeError`] says what is missing.
+    pub async fn as_it_is(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
         let (options, embedded) = match &config.database.url {
             Some(url) => {
                 let options: PgConnectOptions = url.reveal().parse().map_err(|_| ServeError::Url)?;
@@ -108,9 +118,7 @@ impl Database {
             }
         };
         let store = Store::open(&options, config.database.max_connections);
-        let opened = Self { store, embedded };
-        opened.store.migrate().await?;
-        Ok(opened)
+        Ok(Self { store, embedded })
     }
 
     /// Closes the connections and stops the private server.
@@ -386,6 +394,11 @@ impl Backend {
         ));
         let executions =
             tokio::spawn(execution::follow::run(self.state.store.clone(), self.state.stopping.clone()));
+        let vitals = tokio::spawn(vitals::run(
+            self.state.readiness(),
+            self.state.clock.clone(),
+            self.state.stopping.clone(),
+        ));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -419,6 +432,7 @@ impl Backend {
         let _ = detection.await;
         let _ = tallies.await;
         let _ = executions.await;
+        let _ = vitals.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);
         let _ = access.await;

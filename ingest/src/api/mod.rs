@@ -74,6 +74,7 @@ use crate::own::Recorder;
 use crate::own_activity::OwnActivity;
 use crate::policy::Policies;
 use crate::privacy::Privacy;
+use crate::readiness::Readiness;
 use crate::receive::Receiver;
 use crate::retention::Retention;
 use crate::store::Store;
@@ -121,6 +122,14 @@ pub struct State {
     pub log: Log,
     /// Turns true when the server stops: what lasts must end then.
     pub stopping: watch::Receiver<bool>,
+}
+
+impl State {
+    /// What the work needs.
+    pub fn readiness(&self) -> Readiness {
+        let (store, writer) = (self.store.clone(), self.receiver.writer.clone());
+        Readiness { store, writer, sequencer: self.sequencer.clone() }
+    }
 }
 
 /// The state as handlers share it.

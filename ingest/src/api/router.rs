@@ -12,6 +12,7 @@ use axum::routing::{get, options, post};
 use shared::problem::Problem;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tracing::Instrument as _;
 
 use super::routes::{Route, Routes};
 use super::{
@@ -182,8 +183,10 @@ async fn log_request(request: Request, next: Next) -> Response {
         .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
     let id =
         request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let response = next.run(request).await;
+    let span = tracing::info_span!("request", %method, route, status = tracing::field::Empty);
+    let response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
+    span.record("status", status);
     let millis = started.elapsed().as_millis() as u64;
     tracing::info!(%method, route, status, millis, id, "request");
     metrics::counter!("edgetrail_http_requests_total", "route" => route, "status" => status.to_string())

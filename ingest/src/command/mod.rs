@@ -4,6 +4,7 @@ mod completions;
 mod connection;
 mod coverage;
 mod detection;
+mod doctor;
 mod export;
 mod keys;
 mod log;
@@ -52,6 +53,8 @@ enum Command {
     Migrate,
     /// Reads and checks the configuration.
     CheckConfig,
+    /// Checks a deployment from end to end and says what to do; status 1 if something does not work. Changes nothing.
+    Doctor(doctor::DoctorArguments),
     /// Keys that read.
     #[command(subcommand, name = "keys", alias = "api-key")]
     ApiKey(ApiKeyCommand),
@@ -240,6 +243,9 @@ pub enum CommandError {
     /// What was verified holds, and entries are missing that a restored backup lost.
     #[error("LOSS: {0}")]
     Lost(String),
+    /// Checks of a deployment that failed.
+    #[error("{0} of {1} checks failed")]
+    Unwell(usize, usize),
     /// The terminal or a signal.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -279,6 +285,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
             oldest?;
             print("schema: up to date")
         }
+        Command::Doctor(arguments) => doctor::run(config(), arguments).await,
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Admin(command) => keys::admin(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,

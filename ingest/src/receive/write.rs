@@ -5,7 +5,7 @@
 //! twice, and a commit whose answer was lost can simply be tried again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection};
@@ -58,6 +58,21 @@ pub struct QueueFull;
 #[derive(Debug, Clone)]
 pub struct Writer {
     lanes: Vec<mpsc::Sender<Job>>,
+    work: Work,
+}
+
+/// When each lane began with what it writes now.
+#[derive(Debug, Clone, Default)]
+struct Work(Arc<Mutex<[Option<Instant>; LANES]>>);
+
+impl Work {
+    fn set(&self, lane: usize, since: Option<Instant>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[lane] = since;
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().min().copied()
+    }
 }
 
 #[derive(Debug)]
@@ -76,15 +91,22 @@ impl Writer {
         stop: watch::Receiver<bool>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let mut tasks = tokio::task::JoinSet::new();
+        let work = Work::default();
         let lanes = (0..LANES)
-            .map(|_| {
+            .map(|lane| {
                 let (queue, jobs) = mpsc::channel(QUEUE);
-                tasks.spawn(run(store.clone(), jobs, Arc::clone(&stored), stop.clone()));
+                let at_work = (work.clone(), lane);
+                tasks.spawn(run(store.clone(), jobs, Arc::clone(&stored), at_work, stop.clone()));
                 queue
             })
             .collect();
         let all = tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
-        (Self { lanes }, all)
+        (Self { lanes, work }, all)
+    }
+
+    /// How long the writer has been at what it writes now; of its lanes the longest, zero if it has nothing to do.
+    pub fn busy_for(&self) -> Duration {
+        self.work.oldest().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Puts a batch into the queue.
@@ -106,6 +128,7 @@ async fn run(
     store: Store,
     mut jobs: mpsc::Receiver<Job>,
     stored: Arc<Notify>,
+    (work, lane): (Work, usize),
     mut stop: watch::Receiver<bool>,
 ) {
     let mut open = true;
@@ -124,10 +147,12 @@ async fn run(
         }
         metrics::gauge!("edgetrail_writer_queue_depth").decrement(group.len() as f64);
         let prepared: Vec<&Prepared> = group.iter().map(|job| &job.batch).collect();
+        work.set(lane, Some(Instant::now()));
         let outcomes = write(&store, &prepared).await;
+        work.set(lane, None);
         stored.notify_one();
         for (job, outcome) in group.into_iter().zip(outcomes) {
-            count(&outcome);
+            count(&job.batch, &outcome);
             metrics::histogram!("edgetrail_ingest_seconds").record(job.since.elapsed());
             // Whoever asked may be gone; the batch is stored all the same.
             let _ = job.answer.send(outcome);
@@ -153,10 +178,12 @@ async fn next(
     jobs.recv().await
 }
 
-fn count(outcome: &Outcome) {
+fn count(batch: &Prepared, outcome: &Outcome) {
     let result = match outcome {
         Outcome::Stored { stored, .. } => {
             metrics::counter!("edgetrail_events_stored_total").increment(*stored as u64);
+            let dropped = u64::try_from(batch.row.dropped).unwrap_or(0);
+            metrics::counter!("edgetrail_dropped_events_total").increment(dropped);
             "stored"
         }
         Outcome::Duplicate => "duplicate",
