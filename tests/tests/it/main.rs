@@ -8,6 +8,8 @@ mod crashes;
 mod dead_letters;
 mod delivery;
 mod dev;
+mod doctor;
+mod documented_commands;
 mod faults;
 mod floods;
 mod intent_kills;
