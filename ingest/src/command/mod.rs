@@ -318,6 +318,7 @@ async fn serve(config: Config) -> Result<(), CommandError> {
         }
     };
     backend.run(told).await;
+    telemetry::stop();
     Ok(())
 }
 

@@ -1,6 +1,9 @@
-//! Logs as JSON lines on stderr and numbers for Prometheus. Neither ever holds a key, a URL or an event's values.
+//! Logs as JSON lines on stderr, numbers for Prometheus, and, where the feature `otlp` is built in, traces. None of them ever
+//! holds a key, a URL or an event's values.
 
 pub mod metric;
+#[cfg(feature = "otlp")]
+pub mod traces;
 pub mod vitals;
 
 use std::sync::OnceLock;
@@ -29,8 +32,18 @@ pub fn start_logging() {
         .with_current_span(false)
         .with_span_list(false)
         .with_writer(std::io::stderr);
+    let logging = tracing_subscriber::registry().with(filter).with(lines);
     // A second start, as in tests, keeps the first.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    #[cfg(feature = "otlp")]
+    let _ = logging.with(traces::layer()).try_init();
+    #[cfg(not(feature = "otlp"))]
+    let _ = logging.try_init();
+}
+
+/// Sends the traces that wait, where there are any.
+pub fn stop() {
+    #[cfg(feature = "otlp")]
+    traces::stop();
 }
 
 /// The process's recorder of numbers, installed at the first call.

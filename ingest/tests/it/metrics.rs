@@ -125,14 +125,14 @@ fn every_alert_has_an_entry_in_the_runbook_a_test_and_the_reverse() {
     assert_eq!(alerts, tested);
 }
 
-/// In `target/promtool`, or on the path.
+/// Where `cargo xtask test` puts it, or the path has it.
 fn promtool() -> Option<PathBuf> {
     let fetched = root().join("target/promtool/usr/bin/promtool");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found: Vec<_> = std::env::split_paths(&path).map(|dir| dir.join("promtool")).collect();
     let there = std::iter::once(fetched).chain(found).find(|place| place.is_file());
     if there.is_none() {
-        eprintln!("LEFT OUT: there is no promtool (Debian's package prometheus)");
+        eprintln!("LEFT OUT: there is no promtool; `cargo xtask test` fetches it on Debian");
     }
     there
 }

@@ -9,6 +9,8 @@ mod dead_letters;
 mod delivery;
 mod detections;
 mod dev;
+mod doctor;
+mod documented_commands;
 mod faults;
 mod floods;
 mod intent_kills;
