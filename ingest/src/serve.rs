@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::correlate::{Follow, Reconciler, Witness, inference};
 use crate::detect;
+use crate::execution;
 use crate::export::Exports;
 use crate::integrity::Watch;
 use crate::ledger::key::{KeyFileError, LogKey};
@@ -39,7 +40,7 @@ use crate::retention::{self, Retention};
 use crate::sink::{Sinks, Vault};
 use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
 use crate::tally;
-use crate::telemetry;
+use crate::telemetry::{self, vitals};
 
 /// Months are made three ahead, so a day more or less does not matter.
 const PARTITION_CHECK: Duration = Duration::from_hours(24);
@@ -98,6 +99,16 @@ impl Database {
     /// # Errors
     /// [`ServeError`] says what is missing.
     pub async fn open(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
+        let opened = Self::as_it_is(config, neighbour).await?;
+        opened.store.migrate().await?;
+        Ok(opened)
+    }
+
+    /// The same without migrating.
+    ///
+    /// # Errors
+    /// [`ServeError`] says what is missing.
+    pub async fn as_it_is(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
         let (options, embedded) = match &config.database.url {
             Some(url) => {
                 let options: PgConnectOptions = url.reveal().parse().map_err(|_| ServeError::Url)?;
@@ -113,9 +124,7 @@ impl Database {
             }
         };
         let store = Store::open(&options, config.database.max_connections);
-        let opened = Self { store, embedded };
-        opened.store.migrate().await?;
-        Ok(opened)
+        Ok(Self { store, embedded })
     }
 
     /// Closes the connections and stops the private server.
@@ -394,6 +403,13 @@ impl Backend {
             self.state.clock.clone(),
             detection_stopped,
         ));
+        let executions =
+            tokio::spawn(execution::follow::run(self.state.store.clone(), self.state.stopping.clone()));
+        let vitals = tokio::spawn(vitals::run(
+            self.state.readiness(),
+            self.state.clock.clone(),
+            self.state.stopping.clone(),
+        ));
         let sinks = tokio::spawn(Arc::clone(&self.state.sinks).run(self.state.stopping.clone()));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
@@ -427,6 +443,8 @@ impl Backend {
         let _ = stop_detection.send(true);
         let _ = detection.await;
         let _ = tallies.await;
+        let _ = executions.await;
+        let _ = vitals.await;
         let _ = sinks.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);

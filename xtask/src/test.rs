@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::command::{self, Failure, cargo, root, step};
+use crate::command::{self, Failure, cargo, root, step, target};
 use crate::{edge, independent, npm, verifier};
 
 /// Runs every lint and test.
@@ -16,6 +16,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     edge::build(edge::Build::Deployed)?;
     verifier::build()?;
     browser();
+    promtool();
     step("building the programs under test");
     checked(&["build", "-p", "ingest", "-p", "tests", "--bins"])?;
     step("tests");
@@ -25,8 +26,11 @@ pub(crate) fn run() -> Result<(), Failure> {
     } else {
         checked(&["test", "--workspace", "--no-fail-fast"])?;
     }
+    step("traces, a feature of its own");
+    checked(&["test", "-p", "ingest", "--features", "otlp", "--test", "otlp"])?;
     step("clippy");
     checked(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    checked(&["clippy", "-p", "ingest", "--features", "otlp", "--all-targets", "--", "-D", "warnings"])?;
     checked(&["clippy", "-p", "edge", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"])?;
     optional("cargo deny", &mut cargo(&["deny", "--version"]), || {
         command::run(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))
@@ -57,6 +61,32 @@ fn browser() {
         }
     }
     step("there is no Chromium: what needs a browser is left out");
+}
+
+/// Unpacks Prometheus' promtool into `target/promtool` where Debian's packages can be had: installing them would start a server. Tests
+/// say so if it stays away.
+fn promtool() {
+    let folder = target().join("promtool");
+    let there = [folder.join("usr/bin/promtool"), "promtool".into()];
+    if there.iter().any(|name| command::succeeds(Command::new(name).arg("--version"))) {
+        return;
+    }
+    if command::succeeds(Command::new("apt-get").arg("--version")) && std::fs::create_dir_all(&folder).is_ok()
+    {
+        step("fetching promtool (apt)");
+        let mut download = Command::new("apt-get");
+        download.args(["download", "-qq", "prometheus"]).current_dir(&folder);
+        // A fresh machine has no lists of packages yet; only root may fetch them.
+        let downloaded = command::succeeds(&mut download)
+            || (command::succeeds(Command::new("apt-get").args(["update", "-qq"]))
+                && command::succeeds(&mut download));
+        let mut unpack = Command::new("sh");
+        unpack.args(["-c", "dpkg-deb --extract prometheus_*.deb ."]).current_dir(&folder);
+        if downloaded && command::succeeds(&mut unpack) {
+            return;
+        }
+    }
+    step("there is no promtool: alerts and metrics are not held against it");
 }
 
 /// A build needs no database: queries are checked against `.sqlx`.

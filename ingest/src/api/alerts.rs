@@ -92,7 +92,7 @@ pub(super) async fn close(
         ("alert", alert.alert_id.to_string()),
         now,
     )
-    .with(Severity::Info, json!({"rule": alert.rule, "note": note}))
+    .with(Severity::Info, json!({"rule": alert.rule, "title": alert.title, "note": note}))
     .keep(&mut transaction)
     .await?;
     store::commit(transaction).await?;
@@ -208,6 +208,18 @@ fn described(rule: &Rule) -> Value {
         Fires::Outside { from, to, offset } => {
             let (from, to) = (from.format("%H:%M").to_string(), to.format("%H:%M").to_string());
             json!({"kind": "outside", "from": from, "to": to, "offset": offset.to_string()})
+        }
+        Fires::Travel { faster_than, farther_than } => {
+            json!({"kind": "travel", "faster_than_kmh": faster_than, "farther_than_km": farther_than})
+        }
+        Fires::AboveBaseline { of, at_least, spreads, runs } => {
+            json!({"kind": "above_baseline", "of": of, "at_least": at_least, "spreads": spreads, "runs": runs})
+        }
+        Fires::Fewer { below_percent: 0, usually, weeks } => {
+            json!({"kind": "silence", "usually": usually, "weeks": weeks})
+        }
+        Fires::Fewer { below_percent, usually, weeks } => {
+            json!({"kind": "drop", "below_percent": below_percent, "usually": usually, "weeks": weeks})
         }
     };
     json!({

@@ -14,9 +14,9 @@ use super::path::Path;
 use super::reader::Reader;
 use super::writes::Parameters;
 use super::{
-    Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events, exports,
-    facets, histogram, holds, inbox, integrity, live, policy, proof, retention, saved, session, sinks,
-    streams, subjects, unmask,
+    Answer, Shared, State, access, actors, alerts, compliance, coverage, entities, erasures, events,
+    executions, exports, facets, histogram, holds, inbox, integrity, live, policy, proof, retention,
+    run_metrics, saved, session, sinks, streams, subjects, unmask,
 };
 
 /// Parameters of a query, by name.
@@ -122,6 +122,32 @@ impl Answers<'_> {
     /// Which controls of a framework there is evidence for.
     pub(crate) async fn compliance(&self, framework: &str, asked: Asked<'_>) -> Result<Value, Answer> {
         told(compliance::report(self.shared(), self.reader.clone(), framework, parameters(asked)).await)
+    }
+
+    /// Runs of agents.
+    pub(crate) async fn executions(&self, asked: Asked<'_>) -> Result<Value, Answer> {
+        told(executions::list(self.shared(), self.reader.clone(), parameters(asked)).await)
+    }
+
+    /// One run.
+    pub(crate) async fn execution(&self, id: &str) -> Result<Value, Answer> {
+        told(executions::read(self.shared(), self.reader.clone(), Path(id.to_owned())).await)
+    }
+
+    /// How agents do.
+    pub(crate) async fn standing(&self) -> Result<Value, Answer> {
+        told(run_metrics::standing(self.shared(), self.reader.clone()).await)
+    }
+
+    /// What the runs of each agent add up to.
+    pub(crate) async fn agents(&self, asked: Asked<'_>) -> Result<Value, Answer> {
+        told(run_metrics::agents(self.shared(), self.reader.clone(), parameters(asked)).await)
+    }
+
+    /// What the runs of one agent add up to.
+    pub(crate) async fn agent(&self, id: &str, asked: Asked<'_>) -> Result<Value, Answer> {
+        let path = Path(id.to_owned());
+        told(run_metrics::agent(self.shared(), self.reader.clone(), path, parameters(asked)).await)
     }
 
     /// What rules of detection found.

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use shared::batch::{CONTENT_TYPE, unframe};
 use shared::problem::Problem;
+use tracing::Instrument as _;
 
 use super::{Answer, Shared};
 use crate::receive::Receipt;
@@ -32,12 +33,14 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
     // All are queued before the first is waited for, so that one request is one transaction of each lane.
     let mut accepted = Vec::with_capacity(frames.len());
     for framed in frames {
-        accepted.push(state.receiver.accept_within_limits(framed).await);
+        let span = tracing::info_span!("batch", bytes = framed.body.len(), status = tracing::field::Empty);
+        let queued = state.receiver.accept_within_limits(framed).instrument(span.clone()).await;
+        accepted.push((span, queued));
     }
     let mut statuses = Vec::with_capacity(accepted.len());
     let mut items = Vec::with_capacity(accepted.len());
-    for batch in accepted {
-        let (status, item) = match batch.receipt().await {
+    for (span, batch) in accepted {
+        let (status, item) = match batch.receipt().instrument(span.clone()).await {
             Ok(receipt) => (200, stored(&receipt)),
             Err(problem) => {
                 metrics::counter!("edgetrail_refused_batches_total", "status" => problem.status.to_string())
@@ -45,6 +48,7 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
                 (problem.status, json!({"status": problem.status, "problem": problem}))
             }
         };
+        span.record("status", status);
         statuses.push(status);
         items.push(item);
     }

@@ -54,6 +54,11 @@ impl Paging {
         Ok(true)
     }
 
+    /// How many at most.
+    pub(super) fn limit(&self) -> u8 {
+        self.limit
+    }
+
     /// What the cursor says, if there is one; `of` is the list that it must be good for.
     pub(super) fn cursor(&self, state: &State, reader: &Reader, of: &str) -> Result<Option<Cursor>, Answer> {
         let read = |text| {

@@ -11,17 +11,12 @@ pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// The process can do its work: the store answers, its schema is current, the sequencer moves.
+/// The process can do its work; what is in the way stands in the detail.
 pub(super) async fn ready(state: Shared) -> Result<&'static str, Answer> {
-    let not_ready =
-        |detail: &str| Answer(Problem::new(503, "not-ready", "This process is not ready").detail(detail));
-    if let Err(error) = state.store.check().await {
-        tracing::warn!(%error, "not ready");
-        return Err(not_ready("the store does not answer or its schema is not current"));
-    }
-    if !state.sequencer.is_healthy() {
-        return Err(not_ready("the sequencer does not advance a log"));
-    }
+    state.readiness().check().await.map_err(|reason| {
+        tracing::warn!(%reason, "not ready");
+        Answer(Problem::new(503, "not-ready", "This process is not ready").detail(reason))
+    })?;
     Ok("ok\n")
 }
 

@@ -13,6 +13,7 @@ mod echoes;
 mod entities;
 mod erasures;
 mod events;
+mod executions;
 mod exports;
 mod facets;
 mod fingerprint;
@@ -39,6 +40,7 @@ mod reconciliation;
 mod retention;
 mod router;
 mod routes;
+mod run_metrics;
 mod saved;
 mod search;
 mod session;
@@ -74,6 +76,7 @@ use crate::own::Recorder;
 use crate::own_activity::OwnActivity;
 use crate::policy::Policies;
 use crate::privacy::Privacy;
+use crate::readiness::Readiness;
 use crate::receive::Receiver;
 use crate::retention::Retention;
 use crate::sink::Sinks;
@@ -126,6 +129,14 @@ pub struct State {
     pub log: Log,
     /// Turns true when the server stops: what lasts must end then.
     pub stopping: watch::Receiver<bool>,
+}
+
+impl State {
+    /// What the work needs.
+    pub fn readiness(&self) -> Readiness {
+        let (store, writer) = (self.store.clone(), self.receiver.writer.clone());
+        Readiness { store, writer, sequencer: self.sequencer.clone() }
+    }
 }
 
 /// The state as handlers share it.

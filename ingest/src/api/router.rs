@@ -12,13 +12,14 @@ use axum::routing::{get, options, post};
 use shared::problem::Problem;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tracing::Instrument as _;
 
 use super::routes::{Route, Routes};
 use super::{
     Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
-    events, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity, intents, live,
-    log, me, openapi, openings, policy, proof, quarantine, reconciliation, retention, saved, session,
-    sign_in, sinks, streams, subjects, unmask, writes,
+    events, executions, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity,
+    intents, live, log, me, openapi, openings, policy, proof, quarantine, reconciliation, retention,
+    run_metrics, saved, session, sign_in, sinks, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -126,6 +127,13 @@ fn routes() -> Routes {
         .act("/v1/alerts/{id}/close", Alerts, post(alerts::close))
         .read("/v1/detection/rules", Read, Records, get(alerts::rules))
         .act("/v1/detection/trial", Alerts, post(alerts::try_rule))
+        .read("/v1/executions", Read, Records, get(executions::list))
+        .read("/v1/executions/{id}", Read, Records, get(executions::read))
+        .read("/v1/metrics", Read, Counts, get(run_metrics::standing))
+        .read("/v1/metrics/agents", Read, Counts, get(run_metrics::agents))
+        .read("/v1/metrics/agents/{id}", Read, Counts, get(run_metrics::agent))
+        .read("/v1/metrics/users", Read, Counts, get(run_metrics::users))
+        .read("/v1/metrics/users/{id}", Read, Actor, get(run_metrics::user))
         .read("/v1/sinks", Oversee, Records, get(sinks::list))
         .act("/v1/sinks", Sinks, post(sinks::create))
         .read("/v1/sinks/{id}", Oversee, Records, get(sinks::read))
@@ -186,8 +194,10 @@ async fn log_request(request: Request, next: Next) -> Response {
         .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
     let id =
         request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let response = next.run(request).await;
+    let span = tracing::info_span!("request", %method, route, status = tracing::field::Empty);
+    let response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
+    span.record("status", status);
     let millis = started.elapsed().as_millis() as u64;
     tracing::info!(%method, route, status, millis, id, "request");
     metrics::counter!("edgetrail_http_requests_total", "route" => route, "status" => status.to_string())

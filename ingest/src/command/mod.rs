@@ -3,6 +3,8 @@
 mod completions;
 mod connection;
 mod coverage;
+mod detection;
+mod doctor;
 mod export;
 mod keys;
 mod log;
@@ -52,6 +54,8 @@ enum Command {
     Migrate,
     /// Reads and checks the configuration.
     CheckConfig,
+    /// Checks a deployment from end to end and says what to do; status 1 if something does not work. Changes nothing.
+    Doctor(doctor::DoctorArguments),
     /// Keys that read.
     #[command(subcommand, name = "keys", alias = "api-key")]
     ApiKey(ApiKeyCommand),
@@ -92,6 +96,9 @@ enum Command {
     OpenApi,
     /// Prints what a shell needs to complete these commands.
     Completions(completions::CompletionsArguments),
+    /// What rules of detection found, the rules, and what a rule would have found.
+    #[command(subcommand)]
+    Detection(detection::DetectionCommand),
     /// Packs of rules: tried on traffic that was recorded, and proposed, agreed on and brought back over the API.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -240,6 +247,9 @@ pub enum CommandError {
     /// What was verified holds, and entries are missing that a restored backup lost.
     #[error("LOSS: {0}")]
     Lost(String),
+    /// Checks of a deployment that failed.
+    #[error("{0} of {1} checks failed")]
+    Unwell(usize, usize),
     /// The terminal or a signal.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -279,6 +289,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
             oldest?;
             print("schema: up to date")
         }
+        Command::Doctor(arguments) => doctor::run(config(), arguments).await,
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Admin(command) => keys::admin(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,
@@ -294,6 +305,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Sinks(command) => sinks::run(command).await,
         Command::OpenApi => print(crate::api::openapi::written().trim_end()),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Detection(command) => detection::run(command).await,
         Command::Policy(command) => policy::run(command).await,
     }
 }
@@ -311,6 +323,7 @@ async fn serve(config: Config) -> Result<(), CommandError> {
         }
     };
     backend.run(told).await;
+    telemetry::stop();
     Ok(())
 }
 

@@ -30,6 +30,10 @@ const PAGE: i64 = 500;
 const READ_WITHIN: Duration = Duration::from_secs(10);
 /// Writes that are reported in one batch.
 const REPORTED_TOGETHER: i64 = 100;
+/// As whom Supabase's API works in the database: such a write came by HTTP, and not through the edge.
+const API_ROLES: [&str; 3] = ["anon", "authenticated", "service_role"];
+/// What the rule `origin-bypass` looks for.
+const PAST_THE_EDGE: &str = "past_the_edge";
 /// Writes of a page lie within this, so that its events do too.
 const PAGE_SPAN: TimeDelta = TimeDelta::seconds(60);
 
@@ -177,6 +181,7 @@ impl Witness {
                 "txid": write.txid.to_string(),
                 "at": time(write.at),
                 "uid": write.uid.as_deref().map(short),
+                "way": if API_ROLES.contains(&write.role_name.as_str()) { PAST_THE_EDGE } else { "in_the_database" },
             })),
             ..event
         }

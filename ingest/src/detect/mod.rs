@@ -2,17 +2,24 @@
 //!
 //! A rule is a search and what must lie around its finds ([`rule`]); the store counts ([`judge`]). The task follows the stored
 //! events through [`crate::correlate::feed`]: its place, the alerts and their events are one transaction, so that each find
-//! raises one alert, whatever stops in between. [`trial`] tells what a rule would have found.
+//! raises one alert, whatever stops in between. What does not happen is no event: the clock asks about each hour ([`hours`]).
+//! [`trial`] tells what a rule would have found.
 
+mod baseline;
+mod hours;
 mod judge;
+mod opened;
 pub mod rule;
+mod travel;
 pub mod trial;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use shared::event::{RetentionClass, TenantId};
+use sqlx::PgConnection;
 use tokio::sync::watch;
 
 pub use judge::Fired;
@@ -24,24 +31,31 @@ use crate::own::{OwnEvent, outbox};
 use crate::privacy::new_id;
 use crate::store::alerts::{self, Alert};
 use crate::store::search::{Among, Likeness, SECURITY_ALERT_RAISED, hits};
-use crate::store::{Store, StoreError, cursors};
+use crate::store::{Store, StoreError, Transaction, commit, cursors, detection_hours, retention};
 
 /// The rules that come along.
 pub const SHIPPED: &str = include_str!("rules.toml");
 
 const TASK: &str = "detection";
 const EVERY: Duration = Duration::from_secs(1);
+/// How often is noted that we are here, and looked for an hour that is over.
+const HOURS_EVERY: Duration = Duration::from_secs(5);
 /// Events of a page that rules may find: as many as a page of batches can hold.
 const FOUND: i64 = 10_000;
 
 /// Looks for what rules look for, until it is stopped.
 pub async fn run(store: Store, rules: Arc<[Rule]>, clock: Clock, mut stop: watch::Receiver<bool>) {
     let mut is_begun = false;
+    let mut hours_looked_at: Option<Instant> = None;
     loop {
         let looked = async {
             if !is_begun {
                 cursors::begin_at_newest(&store, TASK).await?;
                 is_begun = true;
+            }
+            if hours_looked_at.is_none_or(|at| at.elapsed() >= HOURS_EVERY) {
+                hour(&store, &rules, &clock).await?;
+                hours_looked_at = Some(Instant::now());
             }
             page(&store, &rules, &clock).await
         };
@@ -63,17 +77,17 @@ pub async fn run(store: Store, rules: Arc<[Rule]>, clock: Clock, mut stop: watch
 /// Looks at a page of events; whether there was one.
 async fn page(store: &Store, rules: &[Rule], clock: &Clock) -> Result<bool, StoreError> {
     let Some(mut page) = Page::next(store, TASK).await? else { return Ok(false) };
-    let wanted: Vec<_> = rules.iter().map(Rule::wanted).collect();
+    let rules: Vec<&Rule> = rules.iter().filter(|rule| !rule.is_by_clock()).collect();
+    let wanted: Vec<_> = rules.iter().map(|rule| rule.wanted()).collect();
     let among = Among::Batches(&page.batches, page.span);
     let found = hits(&mut page.transaction, among, &wanted, FOUND).await?;
-    for (at, rule) in rules.iter().enumerate() {
-        for group in judge::groups(rule, at, &found) {
-            let alike: Vec<String> = group.key.iter().map(|(_, value)| value.clone()).collect();
-            let newest = alerts::newest(&mut page.transaction, group.tenant, &rule.id, &alike).await?;
-            let quiet_until = newest.map(|newest| newest + rule.cool_down);
-            for fired in judge::judge(&mut page.transaction, rule, &group, quiet_until).await? {
-                let tenant = group.tenant.parse().map_err(|_| StoreError::Damaged("tenant"))?;
-                raise(&mut page.transaction, &tenant, rule, &group.key, fired, clock).await?;
+    for (at, rule) in rules.into_iter().enumerate() {
+        let groups = judge::groups(rule, at, &found);
+        let said = judge::said(&mut page.transaction, rule, &groups).await?;
+        let fired = judge::judge(&mut page.transaction, rule, &groups, &said).await?;
+        for (group, fired) in groups.iter().zip(fired) {
+            for fired in fired {
+                raise(&mut page.transaction, group.tenant, rule, &group.key, fired, clock).await?;
             }
         }
     }
@@ -81,14 +95,48 @@ async fn page(store: &Store, rules: &[Rule], clock: &Clock) -> Result<bool, Stor
     Ok(true)
 }
 
+/// Notes that we are here, and asks about the last whole hour, if nobody has and we were here all the while.
+async fn hour(store: &Store, rules: &[Rule], clock: &Clock) -> Result<(), StoreError> {
+    let now = clock.now().to_utc();
+    let hour = hours::last_whole(now);
+    let mut transaction = store.begin().await?;
+    detection_hours::here(&mut transaction, now).await?;
+    let here = detection_hours::here_since(&mut transaction, now).await?;
+    let is_due =
+        here.is_some_and(|since| since <= hour) && detection_hours::take(&mut transaction, hour, now).await?;
+    if is_due {
+        for tenant in retention::tenants(&mut transaction).await? {
+            for rule in rules.iter().filter(|rule| rule.is_by_clock()) {
+                silent(&mut transaction, &tenant, rule, hour, clock).await?;
+            }
+        }
+    }
+    commit(transaction).await
+}
+
+async fn silent(
+    transaction: &mut Transaction,
+    tenant: &str,
+    rule: &Rule,
+    hour: DateTime<Utc>,
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    let said = alerts::said(transaction, &[tenant.to_owned()], &rule.id, hours::told_of(rule, hour)).await?;
+    for (key, fired) in hours::judge(transaction, tenant, rule, &[hour], &said).await? {
+        raise(transaction, tenant, rule, &key, fired, clock).await?;
+    }
+    Ok(())
+}
+
 async fn raise(
-    connection: &mut sqlx::PgConnection,
-    tenant: &TenantId,
+    connection: &mut PgConnection,
+    tenant: &str,
     rule: &Rule,
     key: &[(Likeness, String)],
     fired: Fired,
     clock: &Clock,
 ) -> Result<(), StoreError> {
+    let tenant: TenantId = tenant.parse().map_err(|_| StoreError::Damaged("tenant"))?;
     let now = clock.now();
     let alert = Alert {
         tenant_id: tenant.to_string(),
@@ -119,7 +167,7 @@ async fn raise(
             "first_at": crate::view::time(alert.first_at), "last_at": crate::view::time(alert.last_at),
             "evidence": alert.evidence,
         })),
-        ..OwnEvent::new(tenant, SECURITY_ALERT_RAISED, "ingest/detection", now, "alert", &id)
+        ..OwnEvent::new(&tenant, SECURITY_ALERT_RAISED, "ingest/detection", now, "alert", &id)
     };
     alerts::raise(connection, &alert).await?;
     metrics::counter!("edgetrail_alerts_total", "rule" => rule.id.clone()).increment(1);

@@ -22,6 +22,10 @@ const MAX_EVENTS: u32 = 1_000;
 const MAX_WITHIN: TimeDelta = TimeDelta::days(7);
 /// The longest time in which something may have been seen before.
 const MAX_HISTORY: TimeDelta = TimeDelta::days(365);
+/// Weeks that an hour is compared with.
+const WEEKS: u32 = 4;
+/// What may be asked of numbers in details.
+const MAX_NUMBER: u32 = 1_000_000_000;
 /// A rule says the same again after this time, if it does not say when.
 const COOL_DOWN: TimeDelta = TimeDelta::hours(1);
 
@@ -79,9 +83,36 @@ pub enum Fires {
     /// For a value that was not seen before, of somebody who was.
     New {
         /// Of what.
-        of: Likeness,
+        of: Mark,
         /// How far is looked back.
         history: TimeDelta,
+    },
+    /// For two events one after the other in countries between which nobody travels in the time.
+    Travel {
+        /// The speed that nobody travels at, in km/h.
+        faster_than: u32,
+        /// How far the countries lie apart at least, in km.
+        farther_than: u32,
+    },
+    /// For an event with a number that is far above those of the events before it.
+    AboveBaseline {
+        /// The number's name in the details.
+        of: String,
+        /// What the number is at least.
+        at_least: u32,
+        /// How many robust standard deviations above the median.
+        spreads: u32,
+        /// Without so many events before it, nothing is far above.
+        runs: u32,
+    },
+    /// By the clock: for an hour with fewer events than the same hour of the weeks before.
+    Fewer {
+        /// What part of the usual number is still enough, in percent; 0 for silence.
+        below_percent: u32,
+        /// An hour that usually has fewer is not looked at.
+        usually: u32,
+        /// How many weeks.
+        weeks: u32,
     },
     /// For an event outside of working hours.
     Outside {
@@ -92,6 +123,25 @@ pub enum Fires {
         /// In which time.
         offset: FixedOffset,
     },
+}
+
+/// What somebody may be seen with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// What an event is like.
+    Likeness(Likeness),
+    /// The device, as somebody would call it: *Firefox on Windows*. Read out of the event, so nothing is grouped by it.
+    Device,
+}
+
+impl Mark {
+    /// Its name in rules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Likeness(likeness) => likeness.name(),
+            Self::Device => "device",
+        }
+    }
 }
 
 /// Why rules cannot be used.
@@ -131,6 +181,10 @@ struct Written {
     after: Option<After>,
     new: Option<New>,
     outside: Option<Outside>,
+    travel: Option<Travel>,
+    above_baseline: Option<AboveBaseline>,
+    silence: Option<Silence>,
+    drop: Option<Drop>,
 }
 
 #[derive(Deserialize)]
@@ -169,6 +223,37 @@ struct Outside {
     from: Spanned<String>,
     to: Spanned<String>,
     offset: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Travel {
+    faster_than_kmh: Spanned<u32>,
+    farther_than_km: Spanned<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AboveBaseline {
+    of: Spanned<String>,
+    at_least: Spanned<u32>,
+    spreads: Spanned<u32>,
+    runs: Spanned<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Silence {
+    usually: Spanned<u32>,
+    weeks: Option<Spanned<u32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drop {
+    below_percent: Spanned<u32>,
+    usually: Spanned<u32>,
+    weeks: Option<Spanned<u32>>,
 }
 
 /// A reason and the byte at which it stands.
@@ -233,42 +318,150 @@ impl Written {
     }
 
     fn fires(&self, at: usize, by: &[Likeness]) -> Result<Fires, Fault> {
-        match (&self.count, &self.distinct, &self.after, &self.new, &self.outside) {
-            (None, None, None, None, None) => Ok(Fires::Each),
-            (Some(count), None, None, None, None) => Ok(Fires::Count {
-                at_least: number(&count.at_least)?,
-                within: length(&count.within, MAX_WITHIN)?,
-            }),
-            (None, Some(distinct), None, None, None) => Ok(Fires::Distinct {
-                of: likeness(&distinct.of)?,
-                at_least: number(&distinct.at_least)?,
-                within: length(&distinct.within, MAX_WITHIN)?,
-            }),
-            (None, None, Some(after), None, None) => Ok(Fires::After {
-                first: query(&after.first)?,
-                at_least: after.at_least.as_ref().map_or(Ok(1), number)?,
-                within: length(&after.within, MAX_WITHIN)?,
-            }),
-            (None, None, None, Some(_), None) if by.is_empty() => {
-                Err((at, "new: somebody must have been seen before: by = [\"actor\"]".to_owned()))
-            }
-            (None, None, None, Some(new), None) => {
-                Ok(Fires::New { of: likeness(&new.of)?, history: length(&new.history, MAX_HISTORY)? })
-            }
-            (None, None, None, None, Some(outside)) => Ok(Fires::Outside {
-                from: time_of_day(&outside.from)?,
-                to: time_of_day(&outside.to)?,
-                offset: outside.offset.as_ref().map_or_else(|| Ok(utc()), offset)?,
-            }),
-            _ => Err((at, "a rule has one of count, distinct, after, new and outside".to_owned())),
+        let kinds = [
+            self.count.as_ref().map(Count::checked),
+            self.distinct.as_ref().map(Distinct::checked),
+            self.after.as_ref().map(After::checked),
+            self.new.as_ref().map(|new| new.checked(at, by)),
+            self.outside.as_ref().map(Outside::checked),
+            self.travel.as_ref().map(|travel| travel.checked(at, by)),
+            self.above_baseline.as_ref().map(AboveBaseline::checked),
+            self.silence.as_ref().map(Silence::checked),
+            self.drop.as_ref().map(Drop::checked),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        match (kinds.next(), kinds.next()) {
+            (None, _) => Ok(Fires::Each),
+            (Some(kind), None) => kind,
+            (Some(_), Some(_)) => Err((
+                at,
+                "a rule has one of count, distinct, after, new, outside, travel, above_baseline, silence and drop"
+                    .to_owned(),
+            )),
         }
     }
+}
+
+impl Count {
+    fn checked(&self) -> Result<Fires, Fault> {
+        Ok(Fires::Count { at_least: number(&self.at_least)?, within: length(&self.within, MAX_WITHIN)? })
+    }
+}
+
+impl Distinct {
+    fn checked(&self) -> Result<Fires, Fault> {
+        Ok(Fires::Distinct {
+            of: likeness(&self.of)?,
+            at_least: number(&self.at_least)?,
+            within: length(&self.within, MAX_WITHIN)?,
+        })
+    }
+}
+
+impl After {
+    fn checked(&self) -> Result<Fires, Fault> {
+        Ok(Fires::After {
+            first: query(&self.first)?,
+            at_least: self.at_least.as_ref().map_or(Ok(1), number)?,
+            within: length(&self.within, MAX_WITHIN)?,
+        })
+    }
+}
+
+impl New {
+    fn checked(&self, at: usize, by: &[Likeness]) -> Result<Fires, Fault> {
+        somebody("new", at, by)?;
+        let of = match self.of.get_ref().as_str() {
+            "device" => Mark::Device,
+            _ => Mark::Likeness(likeness(&self.of)?),
+        };
+        Ok(Fires::New { of, history: length(&self.history, MAX_HISTORY)? })
+    }
+}
+
+impl Outside {
+    fn checked(&self) -> Result<Fires, Fault> {
+        Ok(Fires::Outside {
+            from: time_of_day(&self.from)?,
+            to: time_of_day(&self.to)?,
+            offset: self.offset.as_ref().map_or_else(|| Ok(utc()), offset)?,
+        })
+    }
+}
+
+impl Travel {
+    fn checked(&self, at: usize, by: &[Likeness]) -> Result<Fires, Fault> {
+        somebody("travel", at, by)?;
+        Ok(Fires::Travel {
+            // Slower, and the time to look around in would be days.
+            faster_than: from_to(&self.faster_than_kmh, 300, 10_000)?,
+            farther_than: from_to(&self.farther_than_km, 0, 20_000)?,
+        })
+    }
+}
+
+impl AboveBaseline {
+    fn checked(&self) -> Result<Fires, Fault> {
+        let name = self.of.get_ref();
+        if !(1..=MAX_ID).contains(&name.len()) {
+            return Err((self.of.span().start, "is not the name of a number in details".to_owned()));
+        }
+        Ok(Fires::AboveBaseline {
+            of: name.clone(),
+            at_least: from_to(&self.at_least, 0, MAX_NUMBER)?,
+            spreads: from_to(&self.spreads, 1, 100)?,
+            runs: from_to(&self.runs, 5, 100)?,
+        })
+    }
+}
+
+impl Silence {
+    fn checked(&self) -> Result<Fires, Fault> {
+        fewer(0, &self.usually, self.weeks.as_ref())
+    }
+}
+
+impl Drop {
+    fn checked(&self) -> Result<Fires, Fault> {
+        fewer(from_to(&self.below_percent, 1, 90)?, &self.usually, self.weeks.as_ref())
+    }
+}
+
+fn fewer(below_percent: u32, usually: &Spanned<u32>, weeks: Option<&Spanned<u32>>) -> Result<Fires, Fault> {
+    Ok(Fires::Fewer {
+        below_percent,
+        usually: from_to(usually, 1, MAX_NUMBER)?,
+        weeks: weeks.map_or(Ok(WEEKS), |weeks| from_to(weeks, 2, 8))?,
+    })
+}
+
+fn somebody(kind: &str, at: usize, by: &[Likeness]) -> Result<(), Fault> {
+    if by.is_empty() {
+        return Err((at, format!("{kind}: somebody must have been seen before: by = [\"actor\"]")));
+    }
+    Ok(())
 }
 
 impl Rule {
     /// What it looks for.
     pub fn wanted(&self) -> Wanted<'_> {
-        Wanted { query: &self.find, on_oneself: self.on_oneself }
+        let reads_opening =
+            matches!(self.fires, Fires::New { of: Mark::Device, .. } | Fires::AboveBaseline { .. });
+        Wanted { query: &self.find, on_oneself: self.on_oneself, reads_opening }
+    }
+
+    /// How far what fires may lie after the event that it was looked at for.
+    pub(super) fn within(&self) -> TimeDelta {
+        match &self.fires {
+            Fires::Count { within, .. } | Fires::Distinct { within, .. } => *within,
+            Fires::Travel { faster_than, .. } => super::travel::reach(*faster_than),
+            _ => TimeDelta::zero(),
+        }
+    }
+
+    /// Whether the clock asks it, and not an event.
+    pub fn is_by_clock(&self) -> bool {
+        matches!(self.fires, Fires::Fewer { .. })
     }
 }
 
@@ -297,10 +490,14 @@ fn likeness(text: &Spanned<String>) -> Result<Likeness, Fault> {
 }
 
 fn number(number: &Spanned<u32>) -> Result<u32, Fault> {
-    if (1..=MAX_EVENTS).contains(number.get_ref()) {
+    from_to(number, 1, MAX_EVENTS)
+}
+
+fn from_to(number: &Spanned<u32>, least: u32, most: u32) -> Result<u32, Fault> {
+    if (least..=most).contains(number.get_ref()) {
         Ok(*number.get_ref())
     } else {
-        Err((number.span().start, format!("is not 1 to {MAX_EVENTS}")))
+        Err((number.span().start, format!("is not {least} to {most}")))
     }
 }
 
@@ -374,9 +571,36 @@ mod tests {
     }
 
     #[test]
+    fn what_the_clock_asks_and_what_is_far_above_read() {
+        let rule = |more: &str| read(&format!("{WHOLE}{more}\n")).expect("right").remove(0);
+        let silence = rule("by = [\"host\"]\nsilence = { usually = 12 }");
+        assert!(matches!(silence.fires, Fires::Fewer { below_percent: 0, usually: 12, weeks: 4 }));
+        assert!(silence.is_by_clock());
+        let drop = rule("drop = { below_percent = 20, usually = 60, weeks = 2 }");
+        assert!(matches!(drop.fires, Fires::Fewer { below_percent: 20, usually: 60, weeks: 2 }));
+        let device = rule("by = [\"actor\"]\nnew = { of = \"device\", history = \"90d\" }");
+        assert!(device.wanted().reads_opening && !device.is_by_clock());
+        rule("by = [\"entity\"]\nabove_baseline = { of = \"n\", at_least = 0, spreads = 6, runs = 20 }");
+        rule("by = [\"actor\"]\ntravel = { faster_than_kmh = 900, farther_than_km = 500 }");
+        assert_eq!(refused("drop = { below_percent = 95, usually = 60 }").reason, "is not 1 to 90");
+        assert_eq!(refused("travel = { faster_than_kmh = 900, farther_than_km = 500 }").line, 1);
+        assert!(refused("by = [\"device\"]").reason.starts_with("\"device\" is not one of"));
+        let two = refused("silence = { usually = 12 }\ncount = { at_least = 2, within = \"1h\" }");
+        assert!(two.reason.starts_with("a rule has one of count"), "{two}");
+    }
+
+    #[test]
     fn the_rules_that_come_along_read() {
         let rules = read(super::super::SHIPPED).expect("right");
-        assert!(rules.len() >= 15, "{}", rules.len());
+        assert!(rules.len() >= 25, "{}", rules.len());
+        let told = include_str!("../../../docs/detection.md");
+        for rule in rules {
+            assert!(
+                told.contains(&format!("| `{}` | {} |", rule.id, rule.severity)),
+                "{} is documented",
+                rule.id
+            );
+        }
     }
 
     proptest! {

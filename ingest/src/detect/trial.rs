@@ -3,10 +3,12 @@
 use chrono::{DateTime, Utc};
 use shared::event::TenantId;
 
+use super::hours::{self, Presence};
 use super::judge::{self, Fired};
 use super::rule::Rule;
+use crate::store::alerts::Said as Nothing;
 use crate::store::search::{Among, Likeness, hits};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, detection_hours};
 
 /// Finds that are looked at; a rule that finds more is told so.
 const FOUND: i64 = 50_000;
@@ -23,7 +25,7 @@ pub struct Said {
 /// The outcome of a trial.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// Events that the rule finds.
+    /// Events that the rule finds; of a rule that the clock asks, hours that it looks at.
     pub found: usize,
     /// Whether there are more than were looked at.
     pub is_cut: bool,
@@ -41,15 +43,43 @@ pub async fn run(
     rule: &Rule,
     span: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Trial, StoreError> {
+    let mut trial = if rule.is_by_clock() {
+        of_hours(store, tenant, rule, span).await?
+    } else {
+        of_events(store, tenant, rule, span).await?
+    };
+    trial.said.sort_by_key(|one| std::cmp::Reverse(one.fired.last_at));
+    Ok(trial)
+}
+
+async fn of_events(
+    store: &Store,
+    tenant: &TenantId,
+    rule: &Rule,
+    span: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Trial, StoreError> {
     let mut transaction = store.begin().await?;
     let among = Among::Filed(tenant.as_str(), span);
     let found = hits(&mut transaction, among, &[rule.wanted()], FOUND).await?;
-    let mut said = Vec::new();
-    for group in judge::groups(rule, 0, &found) {
-        let fired = judge::judge(&mut transaction, rule, &group, None).await?;
-        said.extend(fired.into_iter().map(|fired| Said { alike: group.key.clone(), fired }));
-    }
-    said.sort_by_key(|one| std::cmp::Reverse(one.fired.last_at));
+    let groups = judge::groups(rule, 0, &found);
+    let fired = judge::judge(&mut transaction, rule, &groups, &Nothing::default()).await?;
+    let said = groups
+        .iter()
+        .zip(fired)
+        .flat_map(|(group, fired)| fired.into_iter().map(|fired| Said { alike: group.key.clone(), fired }));
     let is_cut = i64::try_from(found.len()).is_ok_and(|found| found >= FOUND);
-    Ok(Trial { found: found.len(), is_cut, said })
+    Ok(Trial { found: found.len(), is_cut, said: said.collect() })
+}
+
+async fn of_hours(
+    store: &Store,
+    tenant: &TenantId,
+    rule: &Rule,
+    span: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Trial, StoreError> {
+    let mut transaction = store.begin().await?;
+    let judged = Presence(detection_hours::all(&mut transaction).await?).hours(span);
+    let fired = hours::judge(&mut transaction, tenant.as_str(), rule, &judged, &Nothing::default()).await?;
+    let said = fired.into_iter().map(|(alike, fired)| Said { alike, fired }).collect();
+    Ok(Trial { found: judged.len(), is_cut: false, said })
 }

@@ -1,8 +1,9 @@
 //! Events as the bytes of an export, piece by piece: what has been encoded leaves before the next page is read.
 
+use std::collections::HashMap;
 use std::io::{self, Write as _};
-use std::mem;
 use std::sync::Arc;
+use std::{mem, thread};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -10,11 +11,14 @@ use parquet::basic::Compression as Snappy;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::format::Format;
 use super::ocsf;
 use super::row::{Row, columns, field};
+use crate::ledger::prover::Evidence;
 use crate::store::StoreError;
+use crate::store::search::Swept;
 use crate::table::{self, Cell, Column, Kind};
 use crate::view::{View, view_of};
 
@@ -22,6 +26,8 @@ use crate::view::{View, view_of};
 const GROUP_ROWS: usize = 10_000;
 /// Bytes of openings after which a row group ends.
 const GROUP_LEN: usize = 16 << 20;
+/// Threads on which the lines of a page are written: one would be slower than the database reads.
+const WRITERS: usize = 2;
 
 /// Why events could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -47,18 +53,23 @@ pub(super) struct Encoder {
 }
 
 enum Body {
+    Lines(Lines),
+    Parquet(Box<Groups>),
+}
+
+/// A format whose events are lines that know nothing of each other.
+enum Lines {
     Ndjson,
     Ocsf,
     Csv(Vec<Column<Row>>),
-    Parquet(Box<Groups>),
 }
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Ndjson => "Ndjson",
-            Self::Ocsf => "Ocsf",
-            Self::Csv(_) => "Csv",
+            Self::Lines(Lines::Ndjson) => "Ndjson",
+            Self::Lines(Lines::Ocsf) => "Ocsf",
+            Self::Lines(Lines::Csv(_)) => "Csv",
             Self::Parquet(_) => "Parquet",
         })
     }
@@ -83,9 +94,9 @@ impl Encoder {
     /// [`EncodeError::Format`] if the format cannot be begun.
     pub(super) fn new(format: Format, gzip: bool) -> Result<Self, EncodeError> {
         let body = match format {
-            Format::Ndjson => Body::Ndjson,
-            Format::Ocsf => Body::Ocsf,
-            Format::Csv => Body::Csv(columns()),
+            Format::Ndjson => Body::Lines(Lines::Ndjson),
+            Format::Ocsf => Body::Lines(Lines::Ocsf),
+            Format::Csv => Body::Lines(Lines::Csv(columns())),
             Format::Parquet => Body::Parquet(Box::new(Groups::new()?)),
         };
         let gzip = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
@@ -98,7 +109,7 @@ impl Encoder {
     /// [`EncodeError::Format`]
     pub(super) fn head(&mut self) -> Result<Vec<u8>, EncodeError> {
         let mut plain = Vec::new();
-        if let Body::Csv(columns) = &self.body {
+        if let Body::Lines(Lines::Csv(columns)) = &self.body {
             let names = columns.iter().map(|column| column.name);
             let mut writer = csv_writer(&mut plain);
             writer.write_record(names).map_err(wrong)?;
@@ -108,47 +119,24 @@ impl Encoder {
         self.pack(plain)
     }
 
-    /// Some events.
+    /// Some events, and what proves those of which that was asked for, by their ids.
     ///
     /// # Errors
     /// [`EncodeError`]
-    pub(super) fn page(&mut self, rows: Vec<Row>) -> Result<Vec<u8>, EncodeError> {
-        let mut plain = Vec::with_capacity(rows.len() * 1024);
-        self.rows += rows.len() as u64;
-        match &mut self.body {
-            Body::Ndjson => {
-                for row in rows {
-                    match row.evidence {
-                        Some(evidence) => {
-                            let mut line = view_of(&row.stored, &row.event, &row.erased);
-                            evidence.attach(&mut line);
-                            serde_json::to_writer(&mut plain, &line).map_err(wrong)?;
-                        }
-                        None => {
-                            let line = View::of(&row.stored, &row.event, &row.erased);
-                            serde_json::to_writer(&mut plain, &line).map_err(wrong)?;
-                        }
-                    }
-                    plain.push(b'\n');
-                }
+    pub(super) fn page(
+        &mut self,
+        page: Vec<Swept>,
+        evidence: HashMap<Uuid, Evidence>,
+    ) -> Result<Vec<u8>, EncodeError> {
+        self.rows += page.len() as u64;
+        let plain = match &mut self.body {
+            Body::Parquet(groups) => {
+                let mut plain = Vec::new();
+                groups.page(page, &mut plain)?;
+                plain
             }
-            Body::Ocsf => {
-                for row in &rows {
-                    serde_json::to_writer(&mut plain, &ocsf::event(row)).map_err(wrong)?;
-                    plain.push(b'\n');
-                }
-            }
-            Body::Csv(columns) => {
-                let mut writer = csv_writer(&mut plain);
-                for row in &rows {
-                    let fields = columns.iter().map(|column| field(column.kind, (column.cell)(row)));
-                    writer.write_record(fields).map_err(wrong)?;
-                }
-                writer.flush().map_err(wrong)?;
-                drop(writer);
-            }
-            Body::Parquet(groups) => groups.page(rows, &mut plain)?,
-        }
+            Body::Lines(lines) => lines.page(page, &evidence)?,
+        };
         self.pack(plain)
     }
 
@@ -158,7 +146,7 @@ impl Encoder {
     /// [`EncodeError`]
     pub(super) fn finish(mut self) -> Result<(Vec<u8>, Summary), EncodeError> {
         let mut plain = Vec::new();
-        if let Body::Parquet(groups) = mem::replace(&mut self.body, Body::Ndjson) {
+        if let Body::Parquet(groups) = mem::replace(&mut self.body, Body::Lines(Lines::Ndjson)) {
             groups.finish(&mut plain)?;
         }
         let mut last = self.pack(plain)?;
@@ -179,6 +167,61 @@ impl Encoder {
                 Ok(mem::take(gzip.get_mut()))
             }
         }
+    }
+}
+
+impl Lines {
+    /// The lines of a page in its order, written in parts at the same time.
+    fn page(&self, mut page: Vec<Swept>, evidence: &HashMap<Uuid, Evidence>) -> Result<Vec<u8>, EncodeError> {
+        let rest = page.split_off(page.len().div_ceil(WRITERS));
+        let (first, rest) = thread::scope(|scope| {
+            let rest = scope.spawn(|| self.write(rest, evidence));
+            let first = self.write(page, evidence);
+            (first, rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let mut plain = first?;
+        plain.append(&mut rest?);
+        Ok(plain)
+    }
+
+    fn write(&self, page: Vec<Swept>, evidence: &HashMap<Uuid, Evidence>) -> Result<Vec<u8>, EncodeError> {
+        let mut plain = Vec::with_capacity(page.len() * 1400);
+        match self {
+            Self::Ndjson => {
+                for swept in page {
+                    let row = Row::open(swept)?;
+                    match evidence.get(&row.stored.id) {
+                        Some(evidence) => {
+                            let mut line = view_of(&row.stored, &row.event, &row.erased);
+                            evidence.clone().attach(&mut line);
+                            serde_json::to_writer(&mut plain, &line).map_err(wrong)?;
+                        }
+                        None => {
+                            let line = View::of(&row.stored, &row.event, &row.erased);
+                            serde_json::to_writer(&mut plain, &line).map_err(wrong)?;
+                        }
+                    }
+                    plain.push(b'\n');
+                }
+            }
+            Self::Ocsf => {
+                for swept in page {
+                    serde_json::to_writer(&mut plain, &ocsf::event(&Row::open(swept)?)).map_err(wrong)?;
+                    plain.push(b'\n');
+                }
+            }
+            Self::Csv(columns) => {
+                let mut writer = csv_writer(&mut plain);
+                for swept in page {
+                    let row = Row::open(swept)?;
+                    let fields = columns.iter().map(|column| field(column.kind, (column.cell)(&row)));
+                    writer.write_record(fields).map_err(wrong)?;
+                }
+                writer.flush().map_err(wrong)?;
+                drop(writer);
+            }
+        }
+        Ok(plain)
     }
 }
 
@@ -222,8 +265,9 @@ impl Groups {
         Ok(Self { columns, writer, rows: Vec::new(), len: 0 })
     }
 
-    fn page(&mut self, rows: Vec<Row>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        for row in rows {
+    fn page(&mut self, page: Vec<Swept>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        for swept in page {
+            let row = Row::open(swept)?;
             self.len += row.stored.opening.len();
             self.rows.push(row);
             if self.rows.len() >= GROUP_ROWS || self.len >= GROUP_LEN {

@@ -301,10 +301,14 @@ impl Exports {
                 None => HashMap::new(),
             };
             // The next page is read while this one is written.
-            let written = tokio::task::spawn_blocking(move || encoded(encoder, page, evidence));
+            let written = tokio::task::spawn_blocking(move || {
+                let bytes = encoder.page(page, evidence);
+                (encoder, bytes)
+            });
             let (next, written) = tokio::join!(sweep.next(), written);
             let (goes_on, bytes) =
-                written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+                written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            let bytes = bytes?;
             encoder = goes_on;
             *told = Told { rows: encoder.rows, bytes: encoder.bytes };
             sink.put(bytes).await?;
@@ -399,20 +403,6 @@ impl Told {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         Progress { state, rows: number(self.rows), bytes: number(self.bytes), sha256, at, ended: false }
     }
-}
-
-fn encoded(
-    mut encoder: Encoder,
-    page: Vec<Swept>,
-    mut evidence: HashMap<Uuid, crate::ledger::prover::Evidence>,
-) -> Result<(Encoder, Vec<u8>), ExportError> {
-    let mut rows = Vec::with_capacity(page.len());
-    for swept in page {
-        let of_event = evidence.remove(&swept.id);
-        rows.push(Row::open(swept, of_event)?);
-    }
-    let bytes = encoder.page(rows)?;
-    Ok((encoder, bytes))
 }
 
 /// The name of an export's file.

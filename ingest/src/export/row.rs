@@ -4,7 +4,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use shared::event::Event;
 use shared::leaf::{Hash, StoredOpening};
 
-use crate::ledger::prover::Evidence;
 use crate::store::StoreError;
 use crate::store::events::StoredEvent;
 use crate::store::search::Swept;
@@ -20,8 +19,6 @@ pub(crate) struct Row {
     pub(crate) event: Event,
     /// The names of the fields that were erased.
     pub(crate) erased: Vec<&'static str>,
-    /// What proves it, where that was asked for.
-    pub(crate) evidence: Option<Evidence>,
 }
 
 impl Row {
@@ -29,14 +26,13 @@ impl Row {
     ///
     /// # Errors
     /// If the stored bytes are not the event they were when they were stored.
-    pub(crate) fn open(swept: Swept, evidence: Option<Evidence>) -> Result<Self, StoreError> {
+    pub(crate) fn open(swept: Swept) -> Result<Self, StoreError> {
         let damaged = || StoreError::Damaged("event");
         let opening = StoredOpening::decode(&swept.opening).map_err(|_| damaged())?;
         let event = Event::from_fields(&opening.fields()).map_err(|_| damaged())?;
         Ok(Self {
             erased: opening.erased().into_iter().map(view::field).collect(),
             event,
-            evidence,
             stored: StoredEvent {
                 id: swept.id,
                 filed_at: swept.filed_at,

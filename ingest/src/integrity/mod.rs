@@ -70,7 +70,8 @@ impl Kind {
         }
     }
 
-    fn every(self, config: &Integrity) -> Duration {
+    /// How often it looks.
+    pub fn every(self, config: &Integrity) -> Duration {
         match self {
             Self::Head => config.heads,
             Self::Openings => config.openings,

@@ -2,9 +2,9 @@
 //!
 //! The lock of the log's row is the only fence. Several processes may run this at once: the others wait or step aside.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::Datelike as _;
@@ -14,6 +14,7 @@ use shared::note::{Checkpoint, KeyName};
 use shared::tree::{CompactRange, TILE_WIDTH, leaf_hash, succession_digest};
 use sqlx::PgConnection;
 use tokio::sync::{Notify, watch};
+use tracing::Instrument as _;
 
 use super::key::LogKey;
 use super::keyring::{self, Keyring};
@@ -42,6 +43,15 @@ pub enum SequenceError {
     NotCleared(#[from] NotCleared),
 }
 
+/// Who looked at a tenant's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// This process, and all is well.
+    Here,
+    /// Another process is at it.
+    Elsewhere,
+}
+
 /// The sequencer of an installation.
 #[derive(Debug, Clone)]
 pub struct Sequencer {
@@ -51,19 +61,26 @@ pub struct Sequencer {
     clock: Clock,
     /// Present where heads wait for a quorum.
     gate: Option<Gate>,
+    /// Tenants whose log could not be advanced when it was last looked at.
+    failing: Arc<Mutex<BTreeSet<String>>>,
     healthy: Arc<AtomicBool>,
 }
 
 impl Sequencer {
     /// A sequencer that signs with these keys, under origins of this host.
     pub fn new(store: Store, keys: impl Into<Keyring>, host: KeyName, clock: Clock) -> Self {
-        Self { store, keys: keys.into(), host, clock, gate: None, healthy: Arc::new(AtomicBool::new(true)) }
+        let healthy = Arc::new(AtomicBool::new(true));
+        Self { store, keys: keys.into(), host, clock, gate: None, failing: Arc::default(), healthy }
     }
 
     /// One that signs only what a gate lets through, and whose heads are served once they are published.
     #[must_use]
     pub fn behind(self, gate: Gate) -> Self {
         Self { gate: Some(gate), ..self }
+    }
+
+    fn failing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the last pass went through.
@@ -79,12 +96,22 @@ impl Sequencer {
         let mut transaction = self.store.begin().await?;
         let mut tenant = None;
         for log in log::list(&self.store, None).await? {
-            self.trusted_range(&mut transaction, &log).await?;
             // The first of each tenant is the one that grows; the others may have had keys that are gone.
-            if tenant.as_ref() != Some(&log.tenant_id) {
-                self.signing_keys(&mut transaction, &log).await?;
-                self.standing(&log)?;
-                tenant = Some(log.tenant_id);
+            let grows = tenant.as_ref() != Some(&log.tenant_id);
+            tenant = Some(log.tenant_id.clone());
+            let looked = async {
+                self.trusted_range(&mut transaction, &log).await?;
+                if grows {
+                    self.signing_keys(&mut transaction, &log).await?;
+                    self.standing(&log)?;
+                }
+                Ok(())
+            };
+            if let Err(error) = looked.await {
+                if grows && matches!(error, SequenceError::Diverged(_) | SequenceError::OtherKey(_)) {
+                    self.failing().insert(log.tenant_id);
+                }
+                return Err(error);
             }
         }
         Ok(())
@@ -108,19 +135,29 @@ impl Sequencer {
 
     /// One pass over all tenants with pending entries.
     pub async fn pass(&self) {
-        let mut healthy = true;
+        let healthy;
         match log::tenants_with_pending(&self.store).await {
             Ok(tenants) => {
+                // A log that failed is looked at again though nothing waits for it: it is not well because it is quiet.
+                let mut tenants = BTreeSet::from_iter(tenants);
+                tenants.extend(self.failing().iter().cloned());
                 for tenant in tenants {
-                    if let Err(error) = self.drain(&tenant).await {
-                        healthy = false;
-                        // Whoever refused said so once, aloud.
-                        if !matches!(error, SequenceError::NotCleared(_)) {
-                            tracing::error!(%error, tenant, "a log was not advanced");
+                    match self.drain(&tenant).await {
+                        Ok(Looked::Here) => {
+                            self.failing().remove(&tenant);
                         }
-                        metrics::counter!("edgetrail_sequencer_failures_total").increment(1);
+                        Ok(Looked::Elsewhere) => {}
+                        Err(error) => {
+                            self.failing().insert(tenant.clone());
+                            // Whoever refused said so once, aloud.
+                            if !matches!(error, SequenceError::NotCleared(_)) {
+                                tracing::error!(%error, tenant, "a log was not advanced");
+                            }
+                            metrics::counter!("edgetrail_sequencer_failures_total").increment(1);
+                        }
                     }
                 }
+                healthy = self.failing().is_empty();
             }
             Err(error) => {
                 healthy = false;
@@ -137,16 +174,17 @@ impl Sequencer {
         }
     }
 
-    async fn drain(&self, tenant: &str) -> Result<(), SequenceError> {
+    async fn drain(&self, tenant: &str) -> Result<Looked, SequenceError> {
         loop {
             let mut transaction = self.store.begin().await?;
             if !log::try_lead(&mut transaction, tenant).await? {
-                return Ok(());
+                return Ok(Looked::Elsewhere);
             }
-            let taken = self.round(&mut transaction, tenant).await?;
+            let span = tracing::info_span!("sequencing", tenant);
+            let taken = self.round(&mut transaction, tenant).instrument(span).await?;
             crate::store::commit(transaction).await?;
             if taken < usize::try_from(ROUND_BATCHES).unwrap_or(usize::MAX) {
-                return Ok(());
+                return Ok(Looked::Here);
             }
         }
     }

@@ -197,6 +197,7 @@ impl Recorder {
     /// [`OwnError`]; some of the events may be stored.
     pub async fn record(&self, events: Vec<OwnEvent>) -> Result<Vec<EventId>, OwnError> {
         let mut ids = Vec::with_capacity(events.len());
+        let actions: Vec<_> = events.iter().map(|event| event.action.to_string()).collect();
         let mut by_tenant: HashMap<TenantId, Vec<(Hash, Vec<u8>)>> = HashMap::new();
         for event in events {
             let event = event.mint();
@@ -210,6 +211,9 @@ impl Recorder {
             for batch in batches(events) {
                 self.send(&tenant, &batch, &mut places).await?;
             }
+        }
+        for action in actions {
+            metrics::counter!("edgetrail_own_events_total", "action" => action).increment(1);
         }
         Ok(ids)
     }

@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use super::erase::theirs;
 use super::find::{Extent, Found, Page, Pages, open};
-use super::person::{Relation, Who, judge, of_the_other};
+use super::person::{Names, Relation, Who, judge, of_the_other};
 use super::{Privacy, PrivacyError};
 use crate::auth::Admin;
+use crate::execution::Execution;
 use crate::ledger::key;
 use crate::ledger::prover::Prover;
 use crate::own::OwnEvent;
@@ -25,7 +26,7 @@ use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
 use crate::store::events::StoredEvent;
 use crate::store::own_activity::{self, Theirs};
 use crate::store::subjects::PlacedEvent;
-use crate::store::{self, absences, log, saved, sinks};
+use crate::store::{self, absences, alerts, executions, log, saved, sinks};
 use crate::view::{field, time, view};
 
 /// Pieces on their way to a slow reader.
@@ -55,6 +56,8 @@ pub type Piece = Result<String, std::io::Error>;
 
 /// Events of one page of somebody's own data.
 const OWN_PAGE: i64 = 500;
+/// Runs of one page.
+const RUNS_PAGE: i64 = 500;
 
 /// An event on its way to the person.
 struct Handed {
@@ -70,6 +73,7 @@ struct Writer {
     format: Format,
     out: mpsc::Sender<Piece>,
     events: u64,
+    runs: u64,
     proven: u64,
     first: Option<String>,
     last: Option<String>,
@@ -104,6 +108,7 @@ impl Privacy {
             "made_at": time(self.clock.now().to_utc()),
             "logs": self.logs(&tenant).await?,
             "saved_searches": self.saved_searches(&tenant, &who).await?,
+            "alerts": self.alerts(&tenant, &who).await?,
             "sinks": self.sinks(&tenant, &who).await?,
         });
         let (out, pieces) = mpsc::channel(AHEAD);
@@ -229,6 +234,33 @@ impl Privacy {
         Ok(described.collect())
     }
 
+    /// Alerts that name the person. What they have in common with others is told as far as it is theirs.
+    async fn alerts(&self, tenant: &TenantId, who: &Who) -> Result<Vec<Value>, PrivacyError> {
+        let mut transaction = self.store.begin().await?;
+        let found = alerts::of_person(&mut transaction, tenant.as_str(), |texts| theirs(who, texts)).await?;
+        store::commit(transaction).await?;
+        let described = found.iter().map(|alert| {
+            let values = alert.alike_in.iter().zip(alert.alike.iter().flatten());
+            let alike: serde_json::Map<_, _> = values
+                .filter(|(_, value)| theirs(who, &[Some(value.as_str())]))
+                .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+                .collect();
+            json!({
+                "id": alert.alert_id,
+                "rule": alert.rule,
+                "title": alert.title,
+                "alike": alike,
+                "events": alert.events,
+                "first_at": time(alert.first_at),
+                "last_at": time(alert.last_at),
+                "raised_at": time(alert.raised_at),
+                "state": alert.state,
+                "note": alert.note.as_deref().filter(|note| theirs(who, &[Some(note)])),
+            })
+        });
+        Ok(described.collect())
+    }
+
     /// Sinks whose name or filter names the person.
     async fn sinks(&self, tenant: &TenantId, who: &Who) -> Result<Vec<Value>, PrivacyError> {
         let mut transaction = self.store.begin().await?;
@@ -279,8 +311,34 @@ impl Privacy {
                 return Ok(());
             }
         }
+        if let Who::Named(names) = who
+            && !self.hand_out_runs(tenant, names, &mut writer).await?
+        {
+            return Ok(());
+        }
         writer.close(&sums).await;
         Ok(())
+    }
+
+    /// Writes the runs that were for a person. False if nobody reads any more.
+    async fn hand_out_runs(
+        &self,
+        tenant: &TenantId,
+        names: &Names,
+        writer: &mut Writer,
+    ) -> Result<bool, PrivacyError> {
+        let users: Vec<String> = names.iter().map(str::to_owned).collect();
+        let mut after = None;
+        loop {
+            let runs = executions::of_users(&self.store, tenant.as_str(), &users, after, RUNS_PAGE).await?;
+            let Some(last) = runs.last() else { return Ok(true) };
+            after = Some((last.started_at, last.first_event));
+            for run in &runs {
+                if !writer.run(&described(run)).await {
+                    return Ok(false);
+                }
+            }
+        }
     }
 
     /// Writes events with their proofs, without what is withheld. False if nobody reads any more.
@@ -319,6 +377,24 @@ impl Privacy {
     }
 }
 
+/// A run as the person gets it. Its events stand in the export themselves.
+fn described(run: &Execution) -> Value {
+    json!({
+        "id": run.execution_key,
+        "agent": {"id": run.agent_id, "name": run.agent_name},
+        "user": run.user_id,
+        "status": run.status,
+        "trigger": run.trigger,
+        "type": run.execution_type,
+        "started_at": time(run.started_at),
+        "ended_at": run.ended_at.map(time),
+        "duration_ms": run.duration_ms,
+        "tokens": {"input": run.tokens_in, "output": run.tokens_out, "total": run.tokens_total},
+        "error": run.error,
+        "events": run.events,
+    })
+}
+
 /// What a person may see of themselves, from a place on.
 fn visible_to<'a>(
     tenant: &'a TenantId,
@@ -350,7 +426,7 @@ fn stored(placed: &PlacedEvent, shown: &StoredOpening) -> StoredEvent {
 
 impl Writer {
     fn new(format: Format, out: mpsc::Sender<Piece>) -> Self {
-        Self { format, out, events: 0, proven: 0, first: None, last: None }
+        Self { format, out, events: 0, runs: 0, proven: 0, first: None, last: None }
     }
 
     /// False if nobody reads any more.
@@ -382,9 +458,20 @@ impl Writer {
         self.put(text).await
     }
 
+    async fn run(&mut self, run: &Value) -> bool {
+        self.runs += 1;
+        let text = match self.format {
+            Format::Ndjson => format!("{}\n", json!({"run": run})),
+            Format::Json if self.runs == 1 => format!("],\n\"runs\":[\n{run}"),
+            Format::Json => format!(",\n{run}"),
+        };
+        self.put(text).await
+    }
+
     async fn close(&self, sums: &Found) {
         let summary = json!({
             "events": self.events,
+            "runs": self.runs,
             "proven": self.proven,
             "as": sums.relations,
             "fields": sums.fields,

@@ -8,12 +8,13 @@ use shared::event::{Event, TenantId};
 use shared::leaf::Hash;
 use uuid::Uuid;
 
+use super::erase::theirs;
 use super::find::{Found, open};
 use super::person::{Who, judge};
 use super::{Privacy, PrivacyError};
 use crate::correlate::feed::Page;
 use crate::store::erasures::{self, Request};
-use crate::store::{StoreError, subjects};
+use crate::store::{self, StoreError, executions, subjects};
 
 /// What the backend derived from an event shortly before it was erased may be recorded shortly after.
 const DERIVED_WITHIN: TimeDelta = TimeDelta::hours(1);
@@ -49,6 +50,7 @@ impl Privacy {
                 for one in erased {
                     if let Some(found) = late.remove(&one.request.id) {
                         self.remove(tenant, &one.request, &found.losses).await?;
+                        self.forget_runs(tenant, one).await?;
                         if one.request.state == "done" {
                             self.certify(tenant, &one.request).await?;
                         }
@@ -58,6 +60,16 @@ impl Privacy {
             page.finish().await?;
         }
         Ok(())
+    }
+
+    /// Who joins runs may have read an event before it was erased.
+    async fn forget_runs(&self, tenant: &TenantId, one: &Erased) -> Result<(), PrivacyError> {
+        let mut transaction = subjects::begin_removing(&self.store).await?;
+        subjects::lock_removal(&mut transaction, tenant.as_str()).await?;
+        subjects::hold_followers(&mut transaction).await?;
+        let theirs = |texts: &[Option<&str>]| theirs(&one.who, texts);
+        executions::forget(&mut transaction, tenant.as_str(), Some(one.until), &theirs).await?;
+        Ok(store::commit(transaction).await?)
     }
 
     async fn erased(&self, tenant: &TenantId) -> Result<Vec<Erased>, PrivacyError> {

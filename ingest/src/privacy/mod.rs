@@ -510,6 +510,7 @@ fn counts(found: &Found, beside: Beside) -> Value {
             "routes": beside.routes,
             "saved_searches": beside.searches,
             "alerts": beside.alerts,
+            "runs": beside.runs,
             "sinks": beside.sinks,
         },
         "complete": found.complete,

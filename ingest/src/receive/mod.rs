@@ -7,6 +7,8 @@ pub mod rollup;
 pub mod verify;
 pub mod write;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use shared::batch::Framed;
 use shared::problem::Problem;
@@ -76,7 +78,11 @@ impl Receiver {
     /// The same for a producer's batch, which is held back if it is over a limit.
     pub async fn accept_within_limits(&self, framed: Framed<'_>) -> Accepted {
         match verify::verify(&self.signers, framed).await {
-            Ok(verified) if self.limits.admit(&verified.header, self.clock.now()) => self.submit(&verified),
+            Ok(verified) if self.limits.admit(&verified.header, self.clock.now()) => {
+                let age = self.clock.now().millis().saturating_sub(verified.header.sent.millis());
+                metrics::histogram!("edgetrail_delivery_seconds").record(Duration::from_millis(age));
+                self.submit(&verified)
+            }
             Ok(_) => Accepted::Refused(
                 Problem::new(429, "rate-limited", "More events arrive than are allowed")
                     .detail("send the same bytes again later"),

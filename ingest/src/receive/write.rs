@@ -5,7 +5,7 @@
 //! twice, and a commit whose answer was lost can simply be tried again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection};
@@ -15,7 +15,7 @@ use super::bookkeeping;
 use super::examine::{Bad, Prepared};
 use super::rollup::Rollup;
 use crate::store::batches::{self, BatchKey, BatchRow};
-use crate::store::events::{self, EventRow};
+use crate::store::events::{self, EventRow, Expected};
 use crate::store::{Store, StoreError, log, quarantine};
 
 /// Transactions at a time: while one waits for the disk or for us, PostgreSQL works on another.
@@ -58,6 +58,21 @@ pub struct QueueFull;
 #[derive(Debug, Clone)]
 pub struct Writer {
     lanes: Vec<mpsc::Sender<Job>>,
+    work: Work,
+}
+
+/// When each lane began with what it writes now.
+#[derive(Debug, Clone, Default)]
+struct Work(Arc<Mutex<[Option<Instant>; LANES]>>);
+
+impl Work {
+    fn set(&self, lane: usize, since: Option<Instant>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[lane] = since;
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().min().copied()
+    }
 }
 
 #[derive(Debug)]
@@ -76,15 +91,22 @@ impl Writer {
         stop: watch::Receiver<bool>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let mut tasks = tokio::task::JoinSet::new();
+        let work = Work::default();
         let lanes = (0..LANES)
-            .map(|_| {
+            .map(|lane| {
                 let (queue, jobs) = mpsc::channel(QUEUE);
-                tasks.spawn(run(store.clone(), jobs, Arc::clone(&stored), stop.clone()));
+                let at_work = (work.clone(), lane);
+                tasks.spawn(run(store.clone(), jobs, Arc::clone(&stored), at_work, stop.clone()));
                 queue
             })
             .collect();
         let all = tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
-        (Self { lanes }, all)
+        (Self { lanes, work }, all)
+    }
+
+    /// How long the writer has been at what it writes now; of its lanes the longest, zero if it has nothing to do.
+    pub fn busy_for(&self) -> Duration {
+        self.work.oldest().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Puts a batch into the queue.
@@ -106,6 +128,7 @@ async fn run(
     store: Store,
     mut jobs: mpsc::Receiver<Job>,
     stored: Arc<Notify>,
+    (work, lane): (Work, usize),
     mut stop: watch::Receiver<bool>,
 ) {
     let mut open = true;
@@ -124,10 +147,12 @@ async fn run(
         }
         metrics::gauge!("edgetrail_writer_queue_depth").decrement(group.len() as f64);
         let prepared: Vec<&Prepared> = group.iter().map(|job| &job.batch).collect();
+        work.set(lane, Some(Instant::now()));
         let outcomes = write(&store, &prepared).await;
+        work.set(lane, None);
         stored.notify_one();
         for (job, outcome) in group.into_iter().zip(outcomes) {
-            count(&outcome);
+            count(&job.batch, &outcome);
             metrics::histogram!("edgetrail_ingest_seconds").record(job.since.elapsed());
             // Whoever asked may be gone; the batch is stored all the same.
             let _ = job.answer.send(outcome);
@@ -153,10 +178,12 @@ async fn next(
     jobs.recv().await
 }
 
-fn count(outcome: &Outcome) {
+fn count(batch: &Prepared, outcome: &Outcome) {
     let result = match outcome {
         Outcome::Stored { stored, .. } => {
             metrics::counter!("edgetrail_events_stored_total").increment(*stored as u64);
+            let dropped = u64::try_from(batch.row.dropped).unwrap_or(0);
+            metrics::counter!("edgetrail_dropped_events_total").increment(dropped);
             "stored"
         }
         Outcome::Duplicate => "duplicate",
@@ -169,7 +196,11 @@ fn count(outcome: &Outcome) {
 
 /// Writes batches; the outcomes are in their order.
 pub async fn write(store: &Store, group: &[&Prepared]) -> Vec<Outcome> {
-    match patiently(store, group, Care::Together).await {
+    let mut written = patiently(store, group, Care::Together(Expected::New)).await;
+    if written.as_ref().is_err_and(StoreError::is_repeated) {
+        written = patiently(store, group, Care::Together(Expected::SomeKnown)).await;
+    }
+    match written {
         Ok(outcomes) => outcomes,
         Err(error) if error.is_data() => {
             tracing::warn!(%error, "a batch holds data the store refuses, writing one by one");
@@ -184,7 +215,7 @@ pub async fn write(store: &Store, group: &[&Prepared]) -> Vec<Outcome> {
 }
 
 async fn write_alone(store: &Store, batch: &Prepared) -> Outcome {
-    let mut written = patiently(store, &[batch], Care::Together).await;
+    let mut written = patiently(store, &[batch], Care::Together(Expected::SomeKnown)).await;
     if written.as_ref().is_err_and(StoreError::is_data) {
         written = patiently(store, &[batch], Care::EachEvent).await;
     }
@@ -202,7 +233,7 @@ fn lost(error: &StoreError) -> Outcome {
 #[derive(Clone, Copy)]
 enum Care {
     /// All events in one statement.
-    Together,
+    Together(Expected),
     /// Each event behind a savepoint.
     EachEvent,
 }
@@ -397,8 +428,8 @@ async fn insert_events(
     let mut stored: HashSet<(i64, i16)> = Default::default();
     let mut asked = Vec::with_capacity(rows.len());
     match care {
-        Care::Together => {
-            stored.extend(events::insert(connection, &rows).await?);
+        Care::Together(expected) => {
+            stored.extend(events::insert(connection, &rows, expected).await?);
             asked = rows;
         }
         Care::EachEvent => {
@@ -406,7 +437,7 @@ async fn insert_events(
                 let doing = "setting a savepoint";
                 let failed = |source| StoreError::Database { doing, source };
                 let mut savepoint = connection.begin().await.map_err(failed)?;
-                match events::insert(&mut savepoint, &[row]).await {
+                match events::insert(&mut savepoint, &[row], Expected::SomeKnown).await {
                     Ok(inserted) => {
                         savepoint.commit().await.map_err(failed)?;
                         stored.extend(inserted);

@@ -18,7 +18,7 @@ use crate::own::{OwnEvent, outbox};
 use crate::store::retention::RunRow;
 use crate::store::shipments::{Leave, ShipmentRow};
 use crate::store::swap::{self, Copied, Gone, Kept, Limits, Outcome, Source, Swapped};
-use crate::store::{StoreError, partitions, retention, saved};
+use crate::store::{StoreError, alerts, executions, partitions, retention, saved};
 use crate::view::time;
 
 /// What may be due at all: no period is shorter.
@@ -138,9 +138,19 @@ impl Retention {
         let before = cutoff(self.now(), periods.standard_days);
         let rows = retention::clear(&mut transaction, tenant, before).await?;
         let searches = saved::expire(&mut transaction, tenant, before).await?;
+        let of_alerts = (before, cutoff(self.now(), periods.critical_days));
+        let alerts = alerts::expire(&mut transaction, tenant, of_alerts).await?;
+        let runs = executions::expire(&mut transaction, tenant, before).await?;
         crate::store::commit(transaction).await?;
-        if rows > 0 || searches > 0 {
-            tracing::info!(tenant, rows, searches, "what is kept beside events that are gone went too");
+        if rows > 0 || searches > 0 || alerts > 0 || runs > 0 {
+            tracing::info!(
+                tenant,
+                rows,
+                searches,
+                alerts,
+                runs,
+                "what is kept beside events that are gone went too"
+            );
         }
         Ok(())
     }

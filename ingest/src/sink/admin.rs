@@ -268,7 +268,7 @@ impl Sinks {
             batch_id: 0,
             position: 0,
         };
-        let row = Row::open(swept, None)?;
+        let row = Row::open(swept)?;
         let bytes = destination.write(&row, self.host.as_str(), limit(sink));
         let items = vec![Item { id: event.id, batch: None, bytes }];
         let parcel = Parcel { tenant: sink.tenant_id.clone(), log_id: "test".to_owned(), items };

@@ -96,7 +96,7 @@ pub(super) async fn page(
         let batch = *firsts.get(&swept.batch_id).ok_or(StoreError::Damaged("batch of an event"))?;
         let at = batch + i64::from(swept.position);
         if at >= leaf {
-            page.events.push(Waiting { batch, leaf: at, row: Row::open(swept, None)? });
+            page.events.push(Waiting { batch, leaf: at, row: Row::open(swept)? });
         }
     }
     if let Some(last) = page.events.last().filter(|_| has_more) {

@@ -1,6 +1,10 @@
 //! Alerts: what rules of detection found, until somebody has looked at it.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
+use shared::event::Severity;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -43,6 +47,14 @@ pub struct Alert {
     pub note: Option<String>,
 }
 
+impl Alert {
+    /// The texts that may name somebody.
+    pub fn texts(&self) -> Vec<Option<&str>> {
+        let alike = self.alike.iter().flatten().map(String::as_str);
+        alike.chain(self.note.as_deref()).map(Some).collect()
+    }
+}
+
 /// Raises an alert.
 ///
 /// # Errors
@@ -71,25 +83,107 @@ pub async fn raise(connection: &mut PgConnection, alert: &Alert) -> Result<(), S
     Ok(())
 }
 
-/// The newest event of a rule's alerts about what is alike in these values.
+/// What a rule said before: the newest events of its alerts.
+#[derive(Debug, Default)]
+pub struct Said(HashMap<(String, Vec<String>), Vec<DateTime<Utc>>>);
+
+impl Said {
+    /// What was said of a tenant's events that are alike in these values.
+    pub fn of(&self, tenant: &str, alike: Vec<String>) -> Vec<DateTime<Utc>> {
+        self.0.get(&(tenant.to_owned(), alike)).cloned().unwrap_or_default()
+    }
+}
+
+/// What a rule said of the time between two times, both included, to some tenants.
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn newest(
+pub async fn said(
+    connection: &mut PgConnection,
+    tenants: &[String],
+    rule: &str,
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Said, StoreError> {
+    let rows = sqlx::query!(
+        r#"select tenant_id, alike as "alike!", last_at from alerts
+           where tenant_id = any($1) and rule = $2 and last_at between $3 and $4 and alike is not null"#,
+        tenants,
+        rule,
+        from,
+        to
+    )
+    .fetch_all(connection)
+    .await
+    .doing("looking for earlier alerts")?;
+    let mut said = Said::default();
+    for row in rows {
+        said.0.entry((row.tenant_id, row.alike)).or_default().push(row.last_at);
+    }
+    Ok(said)
+}
+
+/// Lets a tenant's alerts go whose newest event is older than events of their class are kept: closed ones go, open ones lose
+/// whom they name.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn expire(
     connection: &mut PgConnection,
     tenant: &str,
-    rule: &str,
-    alike: &[String],
-) -> Result<Option<DateTime<Utc>>, StoreError> {
-    sqlx::query_scalar!(
-        "select max(last_at) from alerts where tenant_id = $1 and rule = $2 and alike = $3",
+    before: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<u64, StoreError> {
+    let (standard, critical) = before;
+    let severe = i16::from(Severity::Critical.byte());
+    let gone = sqlx::query!(
+        "delete from alerts where tenant_id = $1 and state = 'closed'
+             and last_at < case when severity = $4 then $3::timestamptz else $2::timestamptz end",
         tenant,
-        rule,
-        alike
+        standard,
+        critical,
+        severe
     )
-    .fetch_one(connection)
+    .execute(&mut *connection)
     .await
-    .doing("looking for an earlier alert")
+    .doing("letting alerts go")?;
+    let cleared = sqlx::query!(
+        "update alerts set alike = null, note = null where tenant_id = $1 and alike is not null
+             and last_at < case when severity = $4 then $3::timestamptz else $2::timestamptz end",
+        tenant,
+        standard,
+        critical,
+        severe
+    )
+    .execute(connection)
+    .await
+    .doing("clearing alerts")?;
+    Ok(gone.rows_affected() + cleared.rows_affected())
+}
+
+/// Those that name somebody, by whoever decides about their texts; oldest first.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn of_person(
+    connection: &mut PgConnection,
+    tenant: &str,
+    theirs: impl Fn(&[Option<&str>]) -> bool,
+) -> Result<Vec<Alert>, StoreError> {
+    let doing = "reading alerts";
+    let mut found = Vec::new();
+    let mut rows = sqlx::query_as!(
+        Alert,
+        "select tenant_id, alert_id, rule, title, severity, alike_in, alike, events, first_at, last_at, evidence,
+                raised_at, state, closed_by, closed_at, note
+         from alerts where tenant_id = $1 order by raised_at, alert_id",
+        tenant
+    )
+    .fetch(connection);
+    while let Some(alert) = rows.try_next().await.doing(doing)? {
+        if theirs(&alert.texts()) {
+            found.push(alert);
+        }
+    }
+    Ok(found)
 }
 
 /// A tenant's alerts, newest first; all of them, one, or those of a state.

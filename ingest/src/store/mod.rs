@@ -1,7 +1,7 @@
 //! The store: every SQL statement of the project, one file per aggregate.
 //!
-//! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] builds one at run
-//! time, and [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
+//! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] and [`executions`]
+//! build some at run time, and [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
 
 pub mod absences;
 pub mod accepted_rules;
@@ -14,9 +14,11 @@ pub mod batches;
 pub mod compliance;
 pub mod coverage;
 pub mod cursors;
+pub mod detection_hours;
 pub mod entity_states;
 pub mod erasures;
 pub mod events;
+pub mod executions;
 pub mod exports;
 pub mod holds;
 pub mod integrity;
@@ -42,6 +44,7 @@ pub mod streams;
 pub mod subjects;
 pub mod swap;
 pub mod tallies;
+pub mod vitals;
 pub mod writes;
 
 use std::time::Duration;
@@ -57,6 +60,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// How long a caller waits for a connection.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a look at the store's health waits.
+const CHECK_WITHIN: Duration = Duration::from_secs(2);
 /// Connections that may change the schema: the daily task and a start at the same time.
 const OWNER_CONNECTIONS: u32 = 2;
 /// Connections that remove values: retention holds two, an erasure one.
@@ -98,6 +103,11 @@ impl StoreError {
         self.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
 
+    /// Whether something with the same key is there already.
+    pub fn is_repeated(&self) -> bool {
+        self.code().is_some_and(|code| code == "23505")
+    }
+
     /// Whether the connection or the server went away, or two transactions met: another attempt may succeed.
     pub fn is_passing(&self) -> bool {
         // 08 connection, 40 rollback of a deadlock, 53 resources, 57 shutdown, crash and "cannot connect now".
@@ -110,6 +120,25 @@ impl StoreError {
             Self::Migrate(_) | Self::Damaged(_) => false,
         }
     }
+}
+
+/// Why the store cannot do its work now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unready {
+    /// No connection, or no answer.
+    #[error("the database does not answer")]
+    Away,
+    /// Work waits for a connection of the pool.
+    #[error("every connection to the database is in use")]
+    Exhausted,
+    /// Migrations are missing.
+    #[error("the database's schema is {found}, and this program needs {wanted}: run edgetrail migrate")]
+    Behind {
+        /// The newest migration there.
+        found: i64,
+        /// The newest of this program.
+        wanted: i64,
+    },
 }
 
 /// Names what was being done when the database failed.
@@ -182,19 +211,52 @@ impl Store {
         Ok(())
     }
 
-    /// A connection was made and every migration is there.
+    /// Whether the store can do its work: an everyday connection is free, the database answers, and every migration that
+    /// this program knows is there. A newer schema is fine, since migrations expand before they contract.
     ///
     /// # Errors
-    /// If not.
-    pub async fn check(&self) -> Result<(), StoreError> {
+    /// [`Unready`] says what is in the way.
+    pub async fn check(&self) -> Result<(), Unready> {
+        let mut connection = tokio::time::timeout(CHECK_WITHIN, self.app.acquire())
+            .await
+            .map_err(|_| self.unreachable())?
+            .map_err(|error| match error {
+                sqlx::Error::PoolTimedOut => self.unreachable(),
+                _ => Unready::Away,
+            })?;
+        let asked = connection.execute("select 1");
+        tokio::time::timeout(CHECK_WITHIN, asked)
+            .await
+            .map_err(|_| Unready::Away)?
+            .map_err(|_| Unready::Away)?;
+        drop(connection);
+        let (found, wanted) = self.schema().await.map_err(|_| Unready::Away)?;
+        if found < wanted { Err(Unready::Behind { found, wanted }) } else { Ok(()) }
+    }
+
+    /// Nothing came out of the pool: because all of it is in use, or because no connection can be made.
+    fn unreachable(&self) -> Unready {
+        let (used, _) = self.connections();
+        if used >= self.app.options().get_max_connections() { Unready::Exhausted } else { Unready::Away }
+    }
+
+    /// The newest migration that the database has, and the newest that this program knows; 0 for none.
+    ///
+    /// # Errors
+    /// If the database refuses, or was never migrated.
+    pub async fn schema(&self) -> Result<(i64, i64), StoreError> {
         // Not checked at compile time: the table is sqlx's own and no migration makes it.
-        let newest: Option<i64> =
-            sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
-                .fetch_one(&self.owner)
-                .await
-                .doing("reading the schema's version")?;
+        let asked =
+            sqlx::query_scalar::<_, Option<i64>>("select max(version) from _sqlx_migrations where success");
+        let newest = asked.fetch_one(&self.owner).await.doing("reading the schema's version")?;
         let wanted = MIGRATIONS.iter().map(|migration| migration.version).max();
-        if newest == wanted { Ok(()) } else { Err(StoreError::Damaged("schema version")) }
+        Ok((newest.unwrap_or(0), wanted.unwrap_or(0)))
+    }
+
+    /// Connections of the everyday pool that are in use, and that are idle.
+    pub fn connections(&self) -> (u32, u32) {
+        let idle = u32::try_from(self.app.num_idle()).unwrap_or(u32::MAX);
+        (self.app.size().saturating_sub(idle), idle)
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -211,6 +273,18 @@ impl Store {
     /// If there is no connection.
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
         self.app.begin().await.doing("beginning a transaction")
+    }
+
+    /// Begins a transaction whose statements read by an index that has their order. Pages of a long way are read so: to sort what
+    /// is left looks cheaper where the page is a good part of it, and would be done again for each page.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub(crate) async fn begin_in_order(&self) -> Result<Transaction, StoreError> {
+        let mut transaction = self.begin().await?;
+        let settings = "set local enable_sort = off; set local enable_incremental_sort = off";
+        transaction.execute(settings).await.doing("beginning to read in order")?;
+        Ok(transaction)
     }
 
     /// Begins a transaction of the role that removes values.

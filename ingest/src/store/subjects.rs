@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Doing as _, Store, StoreError, Transaction, saved, sinks};
+use super::{Doing as _, Store, StoreError, Transaction, alerts, executions, saved, sinks};
 
 /// An event and where it stands.
 #[derive(Debug, Clone)]
@@ -519,27 +519,19 @@ pub async fn clear_beside(
         cleared.routes += 1;
     }
 
-    let mut named = Vec::new();
-    let mut rows = sqlx::query!("select alert_id, alike, note from alerts where tenant_id = $1", tenant)
-        .fetch(&mut *connection);
-    while let Some(row) = rows.try_next().await.doing(doing)? {
-        let alike = row.alike.iter().flatten().map(String::as_str);
-        if theirs(&alike.chain(row.note.as_deref()).map(Some).collect::<Vec<_>>()) {
-            named.push(row.alert_id);
-        }
-    }
-    drop(rows);
-    for alert in named {
+    for alert in alerts::of_person(connection, tenant, &theirs).await? {
         sqlx::query!(
             "update alerts set alike = null, note = null where tenant_id = $1 and alert_id = $2",
             tenant,
-            alert
+            alert.alert_id
         )
         .execute(&mut *connection)
         .await
         .doing(doing)?;
         cleared.alerts += 1;
     }
+
+    cleared.runs = executions::forget(&mut *connection, tenant, None, &theirs).await?;
 
     for search in saved::of_person(&mut *connection, tenant, &theirs).await? {
         saved::remove(&mut *connection, tenant, search.search_id).await?;
@@ -567,6 +559,8 @@ pub struct Beside {
     pub searches: i64,
     /// Alerts that named them.
     pub alerts: i64,
+    /// Runs that were for them or named them: they are nobody's now.
+    pub runs: i64,
     /// Sinks that named them.
     pub sinks: i64,
 }

@@ -124,6 +124,8 @@ pub struct Unreported {
     pub txid: i64,
     /// Whom the session worked for.
     pub uid: Option<String>,
+    /// Its database role.
+    pub role_name: String,
 }
 
 /// One table's writes over a range of time.
@@ -347,7 +349,7 @@ pub async fn unreported(
 ) -> Result<Vec<Unreported>, StoreError> {
     sqlx::query_as!(
         Unreported,
-        "select at, seq, table_name, entity_type, key, op, txid, uid from witness_writes
+        "select at, seq, table_name, entity_type, key, op, txid, uid, role_name from witness_writes
          where tenant_id = $1 and state = 'unattributed' and reported_at is null order by at, seq limit $2",
         tenant,
         limit

@@ -19,6 +19,8 @@ use super::url;
 
 /// Events whose way here is timed.
 const TIMED: &str = "50";
+/// Agents that ran last.
+const LATEST: usize = 3;
 /// Values of each ranking.
 const TOP: &str = "8";
 
@@ -62,6 +64,29 @@ struct Figure {
     url: String,
 }
 
+/// A count of the last day that may never have been seen, and where it leads.
+#[derive(Debug)]
+struct Known {
+    name: &'static str,
+    count: Option<i64>,
+    url: String,
+}
+
+impl Known {
+    fn text(&self) -> String {
+        self.count.map_or_else(|| "not seen".to_owned(), |count| count.to_string())
+    }
+}
+
+/// An agent and how often it ran.
+#[derive(Debug)]
+struct Busy {
+    id: String,
+    runs: i64,
+    url: String,
+    last: String,
+}
+
 /// How well something goes.
 #[derive(Debug, Clone, Copy)]
 enum Mood {
@@ -97,6 +122,8 @@ struct DashboardPage {
     frame: Frame,
     window: Window,
     figures: Vec<Figure>,
+    standing: Vec<Known>,
+    busiest: Vec<Busy>,
     health: Vec<Health>,
     charts: Vec<Chart>,
     rankings: Vec<Ranking>,
@@ -125,8 +152,14 @@ pub(super) async fn show(visitor: Visitor, Query(asked): Query<Asked>) -> Result
         answers.events(&newest),
     );
     let (all_bars, login_bars, change_bars, facets, failures, alerted, newest) = visitor.or_failure(told)?;
-    let state = tokio::try_join!(answers.coverage(), answers.integrity(), answers.streams());
-    let (coverage, integrity, streams) = visitor.or_failure(state)?;
+    let state = tokio::try_join!(
+        answers.coverage(),
+        answers.integrity(),
+        answers.streams(),
+        answers.standing(),
+        answers.agents(&[])
+    );
+    let (coverage, integrity, streams, standing, agents) = visitor.or_failure(state)?;
     let unreadable = |error| Failure::unreadable(&error, visitor.shown.clone());
     let chart = |q: &str, told: &Value, split| Chart::read(q, told, split).map_err(unreadable);
     let charts = [
@@ -139,6 +172,8 @@ pub(super) async fn show(visitor: Visitor, Query(asked): Query<Asked>) -> Result
         frame: Frame::new("Dashboard", Some(Section::Dashboard), &visitor.shown),
         window,
         figures: figures(window, &charts, &facets),
+        standing: known(&standing),
+        busiest: busiest(&agents),
         health: vec![
             integrity_of(&integrity, now),
             coverage_of(&coverage),
@@ -180,6 +215,33 @@ fn figures(window: Window, [all, logins, changes]: &[Chart; 3], facets: &Value) 
         figure("Changes", changes.total(), "has:changes"),
         figure("Critical", critical, "severity:critical"),
     ]
+}
+
+fn known(told: &Value) -> Vec<Known> {
+    let from = told["window"]["from"].as_str().unwrap_or_default();
+    let known = |name, member: &str, url| Known { name, count: told[member].as_i64(), url };
+    let runs = |status| url::with("/runs", &[("status", status), ("from", from)]);
+    let day = |q: &str| url::search(&format!("{q} last:24h"));
+    vec![
+        known("Active agents", "active_agents", "/agents".to_owned()),
+        known("Runs", "runs", runs("")),
+        known("Failed runs", "failed", runs("failed")),
+        known("Running", "running", runs("running")),
+        known("Agents with memory", "memory_active_agents", day("action:MEMORY_CREATED")),
+        known("Credits used", "credits_used", day("action:CREDITS_*")),
+        known("Credit balance", "credit_balance", day("action:CREDITS_*,SUBSCRIPTION_*")),
+    ]
+}
+
+/// The agents that ran last.
+fn busiest(told: &Value) -> Vec<Busy> {
+    let agents = told["agents"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let busy = |agent: &Value| {
+        let id = agent["id"].as_str()?.to_owned();
+        let last = agent["last_run"].as_str().unwrap_or_default().to_owned();
+        Some(Busy { runs: agent["runs"].as_i64()?, url: url::under(&["agents", &id]), last, id })
+    };
+    agents.iter().filter_map(busy).take(LATEST).collect()
 }
 
 /// How long ago a time was, in words.

@@ -163,8 +163,17 @@ impl Event {
     fn what(&self) -> Option<(String, Option<String>)> {
         let entity = self.entity.as_ref().filter(|_| !self.is_about_its_actor())?;
         let id = entity.id.as_deref();
-        let name = entity.name.clone().or_else(|| id.map(shortened))?;
+        let name = entity.name.clone().or_else(|| self.alert()).or_else(|| id.map(shortened))?;
         Some((name, id.map(|id| url::under(&["entities", &entity.kind, id]))))
+    }
+
+    /// What an event about an alert says of it: the rule's words. They are read out of the event when it is shown, so what an
+    /// erasure takes away is not said any more.
+    fn alert(&self) -> Option<String> {
+        if !["SECURITY_ALERT_RAISED", "SECURITY_ALERT_CLOSED"].contains(&self.action.as_str()) {
+            return None;
+        }
+        Some(self.details.as_ref()?.get("title")?.as_str()?.to_owned())
     }
 
     fn changes(&self) -> Vec<Change> {
@@ -350,4 +359,30 @@ fn facts(event: &Event) -> Vec<Fact> {
     say("Erased", listed(&event.erased), Not);
     say("Id", Some(event.id.clone()), Word("id"));
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(details: &Value) -> String {
+        let event = json!({
+            "id": "0198", "occurred_at": "2026-03-02T10:00:00Z", "received_at": "2026-03-02T10:00:00Z",
+            "action": "SECURITY_ALERT_RAISED", "severity": "warning", "outcome": "success", "trust": "system",
+            "class": "standard", "entity": {"type": "alert", "id": "01983c5e-9f0e-7cc0-8a52-c8ce6f1e2d3b"},
+            "context": {}, "details": details,
+            "request": {"host": "ingest", "method": "", "route": "", "rule": "ingest/detection"},
+        });
+        let row = Row::new(Event::deserialize(event).expect("an event"));
+        format!("{} {} {}", row.who.name, row.deed.words, row.what.map(|(name, _)| name).unwrap_or_default())
+    }
+
+    #[test]
+    fn an_alert_is_told_by_what_its_rule_says_as_long_as_the_event_says_it() {
+        let whole = json!({"rule": "brute-force", "title": "Many failed sign-ins to one account"});
+        assert_eq!(told(&whole), "Edgetrail raised security alert Many failed sign-ins to one account");
+        assert_eq!(told(&Value::Null), "Edgetrail raised security alert 01983c5e…");
+    }
 }

@@ -27,6 +27,7 @@ mod policies;
 mod ranking;
 mod reader;
 mod retention;
+mod runs;
 mod saved;
 mod search;
 mod sentence;
@@ -62,6 +63,10 @@ pub(crate) fn pages(routes: Routes) -> Routes {
         .read("/inbox", Read, Records, get(overview::inbox))
         .read("/integrity", Read, Records, get(overview::integrity))
         .read("/dashboard", Read, Counts, get(dashboard::show))
+        .read("/runs", Read, Records, get(runs::list))
+        .read("/runs/{id}", Read, Records, get(runs::show))
+        .read("/agents", Read, Counts, get(runs::agents))
+        .read("/agents/{id}", Read, Counts, get(runs::agent))
         .read("/alerts", Read, Search, get(alerts::list))
         .act("/alerts/{id}/close", Alerts, post(alerts::close))
         .read("/entities", Read, Search, get(index::entities))

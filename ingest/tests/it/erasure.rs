@@ -297,7 +297,7 @@ async fn of_ten_thousand_events_nothing_is_left_and_every_leaf_still_verifies() 
     );
     assert_eq!(
         preview["counts"]["beside"],
-        json!({"remembered_entities": 1, "audit_rows": 1, "reported_writes": 1, "routes": 1, "saved_searches": 0, "alerts": 0, "sinks": 0})
+        json!({"remembered_entities": 1, "audit_rows": 1, "reported_writes": 1, "routes": 1, "saved_searches": 0, "alerts": 0, "runs": 0, "sinks": 0})
     );
     assert!(of_alice(&dump(&owner).await).len() > 5, "a preview changes nothing");
 

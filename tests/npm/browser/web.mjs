@@ -56,7 +56,11 @@ async function look(tab, name, parts) {
 
 // Pages that show the state of things, with what their ARIA snapshots must hold.
 const places = [
-  ["dashboard", "/dashboard", ['heading "Dashboard"', 'navigation "Time"', 'heading "Health"', 'link "Integrity"', 'link "Losses"', 'group "Events over time', 'group "Sign-ins over time', 'group "Changes over time', 'heading "Actors"', 'heading "Countries"']],
+  ["dashboard", "/dashboard", ['heading "Dashboard"', 'navigation "Time"', 'heading "Health"', 'heading "Agents, last 24 hours"', 'link "Credit balance: not seen', 'link "Integrity"', 'link "Losses"', 'group "Events over time', 'group "Sign-ins over time', 'group "Changes over time', 'heading "Actors"', 'heading "Countries"']],
+  ["runs", "/runs", ['heading "Runs"', 'combobox "Status"', 'textbox "Agent"', 'link "Support bot"', 'table']],
+  ["run", "/runs/run-6", ['heading "Run of', 'heading "Its events"', 'cell "366 (by the answer)"']],
+  ["agents", "/agents", ['heading "Agents"', 'heading "In figures"', 'link "agent-7"']],
+  ["agent", "/agents/agent-7", ['heading "Agent agent-7"', 'heading "Runs by day"', 'group "Runs over time', 'heading "Intensity', 'cell "not captured"']],
   ["alerts", "/alerts", ['heading "Alerts"', 'heading "Losses', 'heading "Newest first"']],
   ["entities", "/entities", ['heading "Entities"', 'textbox "Id"', 'link "Support bot"']],
   ["actors", "/actors", ['heading "Actors"', 'link "alice@example.com"']],
@@ -340,6 +344,10 @@ try {
     await dark.locator("#drawer .proof.good").waitFor();
     await look(dark, "dark-drawer");
     await dark.keyboard.press("Escape");
+    for (const [name, path] of places.filter(([name]) => ["dashboard", "runs", "run", "agents", "agent"].includes(name))) {
+      await go(dark, path);
+      await look(dark, `dark-${name}`);
+    }
     await dark.keyboard.press("t");
     await go(dark, "/");
     expect((await dark.evaluate(() => getComputedStyle(document.body).backgroundColor)) === "rgb(255, 255, 255)", "the switch is kept");

@@ -533,8 +533,18 @@ fn tenant() -> TenantId {
     TENANT.parse().expect("a slug")
 }
 
-/// The requests of each connection for a number of new events, and the mean length of an opening.
+/// The requests of each connection for a number of edited agents, and the mean length of an opening.
 pub(super) fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<Vec<Vec<u8>>>, f64) {
+    requests_of(producers, events, updated)
+}
+
+/// The requests of each connection for a number of new events, and the mean length of an opening. An event is made of its
+/// time in milliseconds and its number.
+pub(super) fn requests_of(
+    producers: &mut [Vec<Producer>],
+    events: usize,
+    made: fn(u64, usize) -> Event,
+) -> (Vec<Vec<Vec<u8>>>, f64) {
     let began = Timestamp::from(Utc::now()).millis();
     let mut queues = vec![Vec::new(); producers.len()];
     let mut length = 0;
@@ -546,7 +556,7 @@ pub(super) fn requests(producers: &mut [Vec<Producer>], events: usize) -> (Vec<V
                 .map(|event| {
                     let n = (number * BATCHES_PER_REQUEST + batch) * MAX_EVENTS_PER_BATCH + event;
                     // Twenty each millisecond: busy, and in the order in which they are sent.
-                    let opening = updated(began + n as u64 / 20, n).to_opening(Seed(random()));
+                    let opening = made(began + n as u64 / 20, n).to_opening(Seed(random()));
                     (leaf::digest(&opening), opening.encode())
                 })
                 .collect();

@@ -2,12 +2,14 @@
 //!
 //! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
 //! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table; [`log`] measures the
-//! sequencer and the wait for a head; [`export`] reads everything back; [`search`] asks about a year of events; [`retention`] lets a month of events go and puts DELETE
+//! sequencer and the wait for a head; [`insight`] asks what rules, tallies and streams cost it;
+//! [`export`] reads everything back; [`search`] asks about a year of events; [`retention`] lets a month of events go and puts DELETE
 //! and VACUUM beside it; [`verify`] is the verifier's core on one thread.
 
 pub mod edge;
 pub mod export;
 pub mod ingest;
+pub mod insight;
 mod load;
 pub mod log;
 mod process;

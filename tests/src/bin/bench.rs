@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tests::bench::{BenchError, Extent, Report, edge, export, ingest, log, retention, search, verify};
+use tests::bench::{
+    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, verify,
+};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios of the Worker and of the backend against baselines in the same run")]
@@ -34,6 +36,7 @@ enum Side {
     Edge,
     Export,
     Ingest,
+    Insight,
     Search,
     Verify,
     Retention,
@@ -73,6 +76,9 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     if asked(Side::Ingest) {
         report.extend(ingest::run(extent).await?);
         report.extend(log::run(extent).await?);
+    }
+    if asked(Side::Insight) {
+        report.extend(insight::run(extent).await?);
     }
     // It takes longer than all others together.
     if arguments.only == Some(Side::Search) {

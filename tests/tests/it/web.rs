@@ -10,7 +10,7 @@ use tests::stack::{Ingest, IngestSpec, SigningKey, chromium_bin, free_port, work
 use tests::wire::{Answer, Call, send};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::web_trail::{HOSTILE, Producer, hostile, weeks, work};
+use crate::web_trail::{HOSTILE, Producer, hostile, hostile_run, weeks, work};
 
 /// A backend of its own.
 struct Stage {
@@ -101,9 +101,11 @@ impl Stage {
     }
 }
 
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 20] = [
     "/",
     "/dashboard",
+    "/runs",
+    "/agents",
     "/live",
     "/alerts",
     "/entities",
@@ -453,8 +455,8 @@ async fn a_person_finds_reads_and_follows_events_in_a_browser() {
     let mut stage = Stage::start().await;
     let address = stage.ingest.address();
     stage.producer.send(address, &weeks(Utc::now())).await;
-    stage.producer.send(address, &[hostile(Utc::now())]).await;
-    sequenced(&stage, 275).await;
+    stage.producer.send(address, &[hostile(Utc::now()), hostile_run(Utc::now())]).await;
+    sequenced(&stage, 276).await;
     let pictures = workspace_root().join("target/web");
     std::fs::create_dir_all(&pictures).expect("our own folder");
     let seen = browse(&chromium, &mut stage, &pictures).await;

@@ -104,7 +104,7 @@ const DEEDS: [Deed; 12] = [
 ];
 
 /// An event of tenant `demo` with nothing but what every event has.
-fn plain(at: DateTime<Utc>, action: &str) -> Event {
+pub fn plain(at: DateTime<Utc>, action: &str) -> Event {
     let at = Timestamp::from(at);
     Event {
         tenant: "demo".parse().expect("a slug"),
@@ -181,6 +181,12 @@ pub fn work(at: DateTime<Utc>, n: usize) -> Event {
         event.outcome = Outcome::Unknown;
         event.request.status = None;
     }
+    if action == "AGENT_EXECUTED" {
+        event.details = Some(JsonText::from(&json!({
+            "execution_id": format!("run-{n}"), "execution_type": "workflow_pilot", "trigger": "manual",
+            "raw_tokens": 366, "duration_ms": 1_103, "steps_completed": 3, "steps_failed": 0,
+        })));
+    }
     if event.outcome == Outcome::Success {
         event.changes = match action {
             "AGENT_UPDATED" => changed(&json!({
@@ -245,6 +251,14 @@ pub fn hostile(at: DateTime<Utc>) -> Event {
     event
 }
 
+/// A run in whose every text is hostile what can be.
+pub fn hostile_run(at: DateTime<Utc>) -> Event {
+    let action = Action::try_from("AGENT_EXECUTED".to_owned()).expect("an action");
+    let details =
+        json!({"error": HOSTILE, "trigger": HOSTILE, "execution_type": HOSTILE, "execution_id": HOSTILE});
+    Event { action, details: Some(JsonText::from(&details)), changes: None, ..hostile(at) }
+}
+
 /// Three weeks, with a burst of failed logins some days ago.
 pub fn weeks(now: DateTime<Utc>) -> Vec<Event> {
     let mut events: Vec<Event> = (0..240_usize)
@@ -279,6 +293,16 @@ impl Producer {
             assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
             assert!(reply.contains(&format!("\"stored\":{}", batch.len())), "{reply}");
         }
+    }
+
+    /// Signs a batch of events that never arrives.
+    pub fn lose(&mut self, events: &[Event]) {
+        self.seal(events);
+    }
+
+    /// What events about its stream name.
+    pub fn entity(&self) -> String {
+        format!("stream/{}", hex::encode(self.stream.0))
     }
 
     fn seal(&mut self, events: &[Event]) -> Vec<u8> {

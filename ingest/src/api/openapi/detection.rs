@@ -65,6 +65,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         object([("kind", kind("after")), ("first", text()), many(), seconds()]),
         object([("kind", kind("new")), ("of", text()), ("history_s", count())]),
         object([("kind", kind("outside")), ("from", clock()), ("to", clock()), ("offset", text())]),
+        object([("kind", kind("travel")), ("faster_than_kmh", count()), ("farther_than_km", count())]),
+        object([("kind", kind("above_baseline")), ("of", text()), many(), ("spreads", count()), ("runs", count())]),
+        object([("kind", kind("silence")), ("usually", count()), ("weeks", count())]),
+        object([("kind", kind("drop")), ("below_percent", count()), ("usually", count()), ("weeks", count())]),
     ]});
     vec![
         (
@@ -103,7 +107,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             object([
                 ("rule", named("DetectionRule")),
                 ("window", object([("from", time()), ("to", time())])),
-                ("found", about(count(), "Events that the rule looked at.")),
+                (
+                    "found",
+                    about(count(), "Events that the rule looked at; hours, of a rule that the clock asks."),
+                ),
                 ("complete", about(flag(), "Whether there were no more than are looked at.")),
                 ("fired", count()),
                 (

@@ -9,6 +9,7 @@ mod access;
 mod capture;
 mod detection;
 mod events;
+mod executions;
 mod exports;
 mod log;
 mod operation;
@@ -101,6 +102,7 @@ fn operations() -> Vec<Operation> {
         retention::operations(),
         access::operations(),
         detection::operations(),
+        executions::operations(),
         sinks::operations(),
         log::operations(),
         running::operations(),
@@ -121,6 +123,7 @@ fn schemas() -> Map<String, Value> {
         retention::schemas(),
         access::schemas(),
         detection::schemas(),
+        executions::schemas(),
         sinks::schemas(),
         log::schemas(),
         running::schemas(),

@@ -19,6 +19,7 @@ pub(super) enum Tag {
     Retention,
     Access,
     Detection,
+    Executions,
     Forwarding,
     Log,
     Producers,
@@ -27,7 +28,7 @@ pub(super) enum Tag {
 
 impl Tag {
     /// Every chapter, in order.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Events,
         Self::Searches,
         Self::Exports,
@@ -38,6 +39,7 @@ impl Tag {
         Self::Retention,
         Self::Access,
         Self::Detection,
+        Self::Executions,
         Self::Forwarding,
         Self::Log,
         Self::Producers,
@@ -56,6 +58,7 @@ impl Tag {
             Self::Retention => "Retention",
             Self::Access => "Access",
             Self::Detection => "Detection",
+            Self::Executions => "Executions",
             Self::Forwarding => "Forwarding",
             Self::Log => "Log",
             Self::Producers => "Producers",
@@ -75,6 +78,7 @@ impl Tag {
             Self::Retention => "How long what is kept, and what is held back.",
             Self::Access => "Who may read, and who is signed in.",
             Self::Detection => "What rules find in what is recorded.",
+            Self::Executions => "Runs of agents, and what they add up to.",
             Self::Forwarding => "Events on their way to other systems.",
             Self::Log => "The Merkle logs, and what a verifier needs.",
             Self::Producers => "How batches of events arrive.",

@@ -121,6 +121,18 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("query", text()),
         ("saved_at", time()),
     ]);
+    let alert = object([
+        ("id", uuid()),
+        ("rule", text()),
+        ("title", text()),
+        ("alike", map(text())),
+        ("events", count()),
+        ("first_at", time()),
+        ("last_at", time()),
+        ("raised_at", time()),
+        ("state", one_of(["open", "closed"])),
+        ("note", nullable(text())),
+    ]);
     let opened = object([
         ("tenant", text()),
         ("subject", text()),
@@ -131,6 +143,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "saved_searches",
             about(list(saved), "Searches that they saved, and those of others that name them."),
         ),
+        ("alerts", about(list(alert), "Alerts that name them, with what of them is theirs.")),
         (
             "sinks",
             about(
@@ -141,6 +154,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     ]);
     let summary = object([
         ("events", count()),
+        ("runs", about(count(), "Runs of agents that were for them.")),
         ("proven", about(count(), "Events that come with a proof.")),
         ("as", about(relations(), "Events by what the person has to do with them.")),
         ("fields", about(relations(), "Fields that are theirs.")),
@@ -176,6 +190,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                                 ("reported_writes", count()),
                                 ("routes", count()),
                                 ("alerts", count()),
+                                ("runs", count()),
                                 ("sinks", count()),
                                 ("saved_searches", count()),
                             ]),

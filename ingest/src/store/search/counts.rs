@@ -319,17 +319,10 @@ async fn facets_of_combinations(
     let doing = "counting values";
     let mut transaction = tallies::begin(store).await?;
     let summed = Summed::read(&mut transaction, scope, Kind::Combinations).await?;
-    let people: Vec<FacetRow> = if fields.contains(&FacetField::Actor) {
+    let people = if fields.contains(&FacetField::Actor) {
         // Hashed, not sorted in files.
         transaction.execute("set local work_mem = '64MB'").await.doing(doing)?;
-        let mut sql = QueryBuilder::<Postgres>::new("select ");
-        sql.push_bind(FacetField::Actor.name());
-        sql.push(
-            "::text as field, actor_id as value, max(actor_email) as label, count(*) as count from events",
-        );
-        scope.push(&mut sql);
-        sql.push(" group by actor_id order by 4 desc, 2 limit ").push_bind(top);
-        sql.build_query_as().fetch_all(&mut *transaction).await.doing(doing)?
+        people(&mut transaction, scope, top).await.doing(doing)?
     } else {
         Vec::new()
     };
@@ -349,6 +342,29 @@ async fn facets_of_combinations(
     let mut rows = most_frequent(&tally, &others, usize::try_from(top).unwrap_or(0));
     rows.extend(people);
     Ok(Some(rows))
+}
+
+/// The most frequent actors of what a search finds, each with the newest of its addresses: to look for an address in every
+/// event takes as long again as half of the counting.
+async fn people(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    top: i64,
+) -> Result<Vec<FacetRow>, sqlx::Error> {
+    let mut sql = QueryBuilder::<Postgres>::new(
+        "select most.field, most.value, newest.actor_email as label, most.count from (select ",
+    );
+    sql.push_bind(FacetField::Actor.name());
+    sql.push("::text as field, actor_id as value, count(*) as count from events");
+    scope.push(&mut sql);
+    sql.push(" group by actor_id order by 3 desc, 2 limit ").push_bind(top);
+    sql.push(") most left join lateral (select actor_email from events");
+    scope.push(&mut sql);
+    sql.push(
+        " and actor_id = most.value and actor_email is not null order by filed_at desc, id desc limit 1) newest on true
+         order by most.count desc, most.value",
+    );
+    sql.build_query_as().fetch_all(connection).await
 }
 
 /// What a window adds up to: sums of its days and hours, and what of it was counted.

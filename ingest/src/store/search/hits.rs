@@ -15,7 +15,7 @@ pub const SECURITY_ALERT_RAISED: &str = "SECURITY_ALERT_RAISED";
 /// In what events are alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Likeness {
-    /// The account, proven or tried: an address where one is known, an id otherwise.
+    /// The account, proven or tried: an address where one is known, an id otherwise; else the user that was acted upon.
     Account,
     /// The proven actor's id.
     Actor,
@@ -66,7 +66,9 @@ impl Likeness {
 
     fn expression(self) -> &'static str {
         match self {
-            Self::Account => "coalesce(lower(actor_email), lower(claimed_user), actor_id)",
+            Self::Account => {
+                "coalesce(lower(actor_email), lower(claimed_user), actor_id, case entity_type when 'user' then entity_id end)"
+            }
             Self::Actor => "actor_id",
             Self::Ip => "host(ip)",
             Self::Network => "network(set_masklen(ip, case family(ip) when 4 then 16 else 32 end))::text",
@@ -86,6 +88,8 @@ pub struct Wanted<'a> {
     pub query: &'a Query,
     /// Whether the actor is also what was acted upon.
     pub on_oneself: bool,
+    /// Whether the bytes of what is found are read as well.
+    pub reads_opening: bool,
 }
 
 impl Wanted<'_> {
@@ -116,6 +120,8 @@ pub struct Hit {
     pub values: Vec<Option<String>>,
     /// Which of the rules.
     pub found: Vec<bool>,
+    /// Its stored bytes, if one of these rules reads them.
+    pub opening: Option<Vec<u8>>,
 }
 
 impl Hit {
@@ -146,8 +152,13 @@ pub async fn hits(
     limit: i64,
 ) -> Result<Vec<Hit>, StoreError> {
     let mut sql = QueryBuilder::<Postgres>::new(
-        "select tenant_id, filed_at, id, values, found from (select tenant_id, filed_at, id, array[",
+        "select tenant_id, filed_at, id, values, found, case when true = any(array[false",
     );
+    for (at, _) in wanted.iter().enumerate().filter(|(_, one)| one.reads_opening) {
+        // Arrays begin at 1.
+        sql.push(format!(", found[{}]", at + 1));
+    }
+    sql.push("]) then opening end as opening from (select tenant_id, filed_at, id, opening, array[");
     for (at, likeness) in Likeness::ALL.into_iter().enumerate() {
         sql.push(if at > 0 { ", " } else { "" }).push(likeness.expression());
     }
@@ -172,42 +183,234 @@ pub async fn hits(
     sql.build_query_as().fetch_all(connection).await.doing("looking for what rules look for")
 }
 
+/// A question for events of some likeness.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Whose.
+    pub tenant: String,
+    /// The values, one for each likeness that is asked about.
+    pub key: Vec<String>,
+    /// Between which times, both included.
+    pub span: (DateTime<Utc>, DateTime<Utc>),
+}
+
+/// What is read of an event beside its time and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Nothing.
+    Nothing,
+    /// What it is like.
+    Value(Likeness),
+    /// Its stored bytes.
+    Opening,
+}
+
 /// An event that is like others.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Alike {
     /// When it is filed.
     pub filed_at: DateTime<Utc>,
     /// Its id.
     pub id: Uuid,
-    /// What it is like in the way that was asked for.
+    /// What was read of it, if it has that.
     pub value: Option<String>,
+    /// Its stored bytes, if they were read.
+    pub opening: Option<Vec<u8>>,
 }
 
-/// A tenant's events of some likeness between two times, both included; the newest of them, oldest first.
+/// Most of the answers to questions that are asked together: the newest events, and none without a value where one is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Most(pub i64);
+
+#[derive(sqlx::FromRow)]
+struct Answer {
+    at: i32,
+    filed_at: DateTime<Utc>,
+    id: Uuid,
+    value: Option<String>,
+    opening: Option<Vec<u8>>,
+}
+
+/// The answers to some questions about the same likenesses, in their order, each oldest first: one statement, however many
+/// questions there are.
+///
+/// Where an index knows the likeness, or little is wanted of each, it is looked for each by itself; otherwise the spans are
+/// read once for all questions together.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn alike(
     connection: &mut PgConnection,
-    tenant: &str,
     wanted: &Wanted<'_>,
-    key: &[(Likeness, String)],
-    (from, to): (DateTime<Utc>, DateTime<Utc>),
-    of: Option<Likeness>,
-    limit: i64,
-) -> Result<Vec<Alike>, StoreError> {
-    let mut sql = QueryBuilder::<Postgres>::new("select filed_at, id, ");
-    sql.push(of.map_or("null::text", Likeness::expression)).push(" as value from events where tenant_id = ");
-    sql.push_bind(tenant.to_owned());
-    sql.push(" and filed_at >= ").push_bind(from).push(" and filed_at <= ").push_bind(to);
-    for (likeness, value) in key {
-        sql.push(" and ").push(likeness.expression()).push(" = ").push_bind(value.clone());
+    by: &[Likeness],
+    questions: &[Question],
+    reading: Reading,
+    Most(most): Most,
+) -> Result<Vec<Vec<Alike>>, StoreError> {
+    let mut answers = vec![Vec::new(); questions.len()];
+    if questions.is_empty() {
+        return Ok(answers);
+    }
+    let mut sql = QueryBuilder::<Postgres>::new("with asked as (select * from unnest(");
+    push_questions(&mut sql, by.len(), questions);
+    sql.push(") select at, filed_at, id, value, opening from ");
+    let is_indexed = by.iter().any(|it| matches!(it, Likeness::Actor | Likeness::Entity));
+    if is_indexed || most == 1 {
+        sql.push("asked a cross join lateral (select filed_at, id, ");
+        push_reading(&mut sql, reading);
+        sql.push(
+            " from events where tenant_id = a.tenant_id and filed_at >= a.from_at and filed_at <= a.to_at",
+        );
+        for (place, likeness) in by.iter().enumerate() {
+            match likeness {
+                // As the index has them; a type has no slash.
+                Likeness::Entity => sql.push(format!(
+                    " and entity_type = split_part(a.k{place}, '/', 1) \
+                      and entity_id = substr(a.k{place}, strpos(a.k{place}, '/') + 1)"
+                )),
+                _ => sql.push(" and ").push(likeness.expression()).push(format!(" = a.k{place}")),
+            };
+        }
+        push_wanted(&mut sql, wanted, reading);
+        sql.push(" order by filed_at desc, id desc limit ").push_bind(most).push(") e");
+    } else {
+        sql.push("(select a.at, e.*, row_number() over (partition by a.at order by e.filed_at desc, e.id desc) as place from unnest(");
+        push_spans(&mut sql, questions);
+        sql.push(") s (tenant_id, from_at, to_at) cross join lateral (select filed_at, id, ");
+        push_reading(&mut sql, reading);
+        for (place, likeness) in by.iter().enumerate() {
+            sql.push(", ").push(likeness.expression()).push(format!(" as k{place}"));
+        }
+        sql.push(
+            " from events where tenant_id = s.tenant_id and filed_at >= s.from_at and filed_at <= s.to_at",
+        );
+        push_wanted(&mut sql, wanted, reading);
+        sql.push(" offset 0) e join asked a on a.tenant_id = s.tenant_id and e.filed_at >= a.from_at and e.filed_at <= a.to_at");
+        for place in 0..by.len() {
+            sql.push(format!(" and a.k{place} = e.k{place}"));
+        }
+        sql.push(") counted where place <= ").push_bind(most);
+    }
+    sql.push(" order by at, filed_at, id");
+    let rows: Vec<Answer> =
+        sql.build_query_as().fetch_all(connection).await.doing("looking for alike events")?;
+    for Answer { at, filed_at, id, value, opening } in rows {
+        let of = usize::try_from(at).ok().and_then(|at| answers.get_mut(at));
+        of.ok_or(StoreError::Damaged("question"))?.push(Alike { filed_at, id, value, opening });
+    }
+    Ok(answers)
+}
+
+fn push_questions(sql: &mut QueryBuilder<Postgres>, likenesses: usize, questions: &[Question]) {
+    let places: Vec<i32> = (0..).take(questions.len()).collect();
+    sql.push_bind(places).push("::int[], ");
+    sql.push_bind(questions.iter().map(|it| it.tenant.clone()).collect::<Vec<_>>()).push("::text[], ");
+    sql.push_bind(questions.iter().map(|it| it.span.0).collect::<Vec<_>>()).push("::timestamptz[], ");
+    sql.push_bind(questions.iter().map(|it| it.span.1).collect::<Vec<_>>()).push("::timestamptz[]");
+    for place in 0..likenesses {
+        let values: Vec<Option<String>> = questions.iter().map(|it| it.key.get(place).cloned()).collect();
+        sql.push(", ").push_bind(values).push("::text[]");
+    }
+    sql.push(") as asked (at, tenant_id, from_at, to_at");
+    for place in 0..likenesses {
+        sql.push(format!(", k{place}"));
+    }
+    sql.push(")");
+}
+
+/// The spans of the questions, those of a tenant that meet as one.
+fn push_spans(sql: &mut QueryBuilder<Postgres>, questions: &[Question]) {
+    let (mut tenants, mut from, mut to) = (Vec::new(), Vec::new(), Vec::new());
+    for (tenant, (first, last)) in merged(questions) {
+        tenants.push(tenant.to_owned());
+        from.push(first);
+        to.push(last);
+    }
+    sql.push_bind(tenants).push("::text[], ").push_bind(from).push("::timestamptz[], ");
+    sql.push_bind(to).push("::timestamptz[]");
+}
+
+/// Spans of tenants, of which no two of one tenant meet.
+fn merged(questions: &[Question]) -> Vec<(&str, (DateTime<Utc>, DateTime<Utc>))> {
+    let mut spans: Vec<_> = questions.iter().map(|it| (it.tenant.as_str(), it.span)).collect();
+    spans.sort_unstable();
+    let mut merged: Vec<(&str, (DateTime<Utc>, DateTime<Utc>))> = Vec::new();
+    for (tenant, (from, to)) in spans {
+        match merged.last_mut() {
+            Some((known, (_, end))) if *known == tenant && from <= *end => *end = to.max(*end),
+            _ => merged.push((tenant, (from, to))),
+        }
+    }
+    merged
+}
+
+fn push_reading(sql: &mut QueryBuilder<Postgres>, reading: Reading) {
+    match reading {
+        Reading::Nothing => sql.push("null::text as value, null::bytea as opening"),
+        Reading::Value(likeness) => sql.push(likeness.expression()).push(" as value, null::bytea as opening"),
+        Reading::Opening => sql.push("null::text as value, opening"),
+    };
+}
+
+fn push_wanted(sql: &mut QueryBuilder<Postgres>, wanted: &Wanted<'_>, reading: Reading) {
+    if let Reading::Value(likeness) = reading {
+        sql.push(" and ").push(likeness.expression()).push(" is not null");
     }
     sql.push(" and ");
+    wanted.push(sql);
+}
+
+/// Events of an hour that have some values in common.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct HourCount {
+    /// The values.
+    pub key: Vec<String>,
+    /// When the hour begins.
+    pub hour: DateTime<Utc>,
+    /// How many.
+    pub events: i64,
+}
+
+/// How many events of a tenant's lie in each hour of some spans, by what they have in common; none is no row.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn hours(
+    connection: &mut PgConnection,
+    tenant: &str,
+    wanted: &Wanted<'_>,
+    by: &[Likeness],
+    spans: &[(DateTime<Utc>, DateTime<Utc>)],
+) -> Result<Vec<HourCount>, StoreError> {
+    let (from, to): (Vec<_>, Vec<_>) = spans.iter().copied().unzip();
+    let mut sql = QueryBuilder::<Postgres>::new("select key, hour, count(*) as events from unnest(");
+    sql.push_bind(from).push("::timestamptz[], ").push_bind(to);
+    sql.push("::timestamptz[]) s (from_at, to_at) cross join lateral (select array[");
+    for (place, likeness) in by.iter().enumerate() {
+        sql.push(if place > 0 { ", " } else { "" }).push(likeness.expression());
+    }
+    sql.push("]::text[] as key, date_trunc('hour', filed_at, 'UTC') as hour from events where tenant_id = ");
+    sql.push_bind(tenant.to_owned()).push(" and filed_at >= s.from_at and filed_at < s.to_at and ");
     wanted.push(&mut sql);
-    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
-    let mut found: Vec<Alike> =
-        sql.build_query_as().fetch_all(connection).await.doing("looking for alike events")?;
-    found.reverse();
-    Ok(found)
+    sql.push(") e where array_position(key, null) is null group by key, hour order by key, hour");
+    sql.build_query_as().fetch_all(connection).await.doing("counting the events of hours")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_a_tenant_that_meet_are_read_once() {
+        let at = |second| DateTime::from_timestamp(second, 0).expect("a time");
+        let question = |tenant: &str, from, to| Question {
+            tenant: tenant.to_owned(),
+            key: Vec::new(),
+            span: (at(from), at(to)),
+        };
+        let questions =
+            [question("b", 0, 9), question("a", 5, 9), question("a", 0, 5), question("a", 20, 30)];
+        let spans = merged(&questions);
+        assert_eq!(spans, [("a", (at(0), at(9))), ("a", (at(20), at(30))), ("b", (at(0), at(9)))]);
+    }
 }

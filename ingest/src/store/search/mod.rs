@@ -10,7 +10,10 @@ mod sweep;
 mod words;
 
 pub use counts::{Cell, Counted, FacetField, FacetRow, counted_apart, facets, histogram};
-pub use hits::{Alike, Among, Hit, Likeness, SECURITY_ALERT_RAISED, Wanted, alike, hits};
+pub use hits::{
+    Alike, Among, Hit, HourCount, Likeness, Most, Question, Reading, SECURITY_ALERT_RAISED, Wanted, alike,
+    hits, hours,
+};
 pub use of_batches::of_batches;
 pub use people::{Figure, Person, figures, person};
 pub use sweep::{Sweep, Swept};

@@ -6,7 +6,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{Position, Scope, push_after};
-use crate::store::{Doing as _, Store, StoreError};
+use crate::store::{Doing as _, Store, StoreError, commit};
 
 /// Events of one page at most.
 const PAGE_ROWS: usize = 4_000;
@@ -65,7 +65,8 @@ impl Sweep {
         push_after(&mut sql, self.after);
         let limit = i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX);
         sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
-        let mut rows = sql.build_query_as::<Swept>().fetch(self.store.pool());
+        let mut transaction = self.store.begin_in_order().await?;
+        let mut rows = sql.build_query_as::<Swept>().fetch(&mut *transaction);
         let (mut page, mut len) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await.doing("reading what is exported")? {
             len += row.opening.len();
@@ -74,6 +75,8 @@ impl Sweep {
                 break;
             }
         }
+        drop(rows);
+        commit(transaction).await?;
         self.ended = page.len() < PAGE_ROWS && len < PAGE_LEN;
         self.after = page.last().map(|last| Position { filed_at: last.filed_at, id: last.id });
         Ok(page)

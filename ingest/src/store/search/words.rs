@@ -7,13 +7,12 @@
 use chrono::{DateTime, Utc};
 use memchr::memmem;
 use shared::search::{Expr, Pattern, Query, Term};
-use sqlx::{Postgres, QueryBuilder, Row as _};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::condition::json_escaped;
 use super::{Position, Scope, push_after};
-use crate::store::events::StoredEvent;
+use crate::store::events::{self, StoredEvent};
 use crate::store::{Doing as _, Store, StoreError};
 
 /// Parts of a window: the newest is looked through by itself, the others together.
@@ -135,86 +134,89 @@ impl Words {
         let scope = Scope { from, to, ..self.rest.clone() };
         let (mut found, mut lower) = (Vec::new(), Vec::new());
         let mut size = FIRST_TOGETHER;
+        let mut transaction = store.begin_in_order().await?;
         loop {
-            let bundle = Bundle::read(&store, &scope, after, size).await?;
-            let mut openings = bundle.openings.as_slice();
-            for (at, id) in bundle.ids.iter().enumerate() {
-                let opening = taken(&mut openings).ok_or(StoreError::Damaged("bundle of openings"))?;
+            let bundle = Bundle::read(&mut transaction, &scope, after, size).await?;
+            let mut ids = Vec::new();
+            for opening in bundle.openings() {
                 lower.clear();
                 lower.extend_from_slice(texts(opening));
                 lower.make_ascii_lowercase();
                 if self.all.iter().all(|needle| needle.is_in(&lower)) {
-                    found.push(StoredEvent {
-                        id: *id,
-                        filed_at: bundle.filed[at],
-                        received_at: bundle.received[at],
-                        opening: opening.to_vec(),
-                        pseudonym: bundle.pseudonyms[at].clone(),
-                    });
-                    if found.len() >= limit {
-                        return Ok(found);
+                    let event = events::read(opening).ok_or(StoreError::Damaged("event"))?;
+                    ids.push(event.id.uuid());
+                    if found.len() + ids.len() >= limit {
+                        break;
                     }
                 }
             }
-            match bundle.ids.last().zip(bundle.filed.last()) {
-                Some((id, filed_at)) if bundle.ids.len() >= size => {
-                    after = Some(Position { filed_at: *filed_at, id: *id });
-                }
-                _ => return Ok(found),
+            let is_last = bundle.lengths.len() < size;
+            let is_full = found.len() + ids.len() >= limit;
+            let Some(oldest) = bundle.oldest else { return Ok(found) };
+            if !ids.is_empty() {
+                found.extend(
+                    events::those(&mut transaction, scope.tenant.as_str(), &ids, (oldest.filed_at, to))
+                        .await?,
+                );
+            }
+            if found.len() >= limit || is_last && !is_full {
+                return Ok(found);
+            }
+            match found.last() {
+                // What was found may have gone before it was read: the rest of this bundle was not looked through.
+                Some(last) if is_full => after = Some(Position { filed_at: last.filed_at, id: last.id }),
+                None if is_full => {}
+                _ => after = Some(oldest),
             }
             size = TOGETHER;
         }
     }
 }
 
-/// Events in one row, newest first: many rows cost the database and this process several times what looking at them does.
+/// The openings of events in one row, newest first: rows, and arrays of other columns, cost the database and this process several
+/// times what looking at the openings does.
 #[derive(Debug, Default)]
 struct Bundle {
-    ids: Vec<Uuid>,
-    filed: Vec<DateTime<Utc>>,
-    received: Vec<DateTime<Utc>>,
-    pseudonyms: Vec<Option<String>>,
-    /// One after the other, each behind its length as a u32be.
-    openings: Vec<u8>,
+    /// Of each opening, in bytes.
+    lengths: Vec<i32>,
+    /// One after the other.
+    bytes: Vec<u8>,
+    /// Where the last one lies.
+    oldest: Option<Position>,
 }
 
 impl Bundle {
     async fn read(
-        store: &Store,
+        connection: &mut PgConnection,
         scope: &Scope,
         after: Option<Position>,
         size: usize,
     ) -> Result<Self, StoreError> {
         let doing = "looking for words";
         let mut sql = QueryBuilder::<Postgres>::new(
-            "select array_agg(id), array_agg(filed_at), array_agg(received_at),
-                 array_agg(case when get_byte(opening, 0) = 2 then actor_id end),
-                 string_agg(int4send(octet_length(opening)) || opening, ''::bytea)
-             from (select id, filed_at, received_at, actor_id, opening from events",
+            "select array_agg(octet_length(opening)), string_agg(opening, ''::bytea), min(filed_at),
+                 (array_agg(id))[count(*)]
+             from (select id, filed_at, opening from events",
         );
         scope.push(&mut sql);
         push_after(&mut sql, after);
         sql.push(" order by filed_at desc, id desc limit ").push_bind(i64::try_from(size).unwrap_or(0));
         sql.push(") newest");
-        let row = sql.build().fetch_one(store.pool()).await.doing(doing)?;
-        let ids: Option<Vec<Uuid>> = row.try_get(0).doing(doing)?;
-        let Some(ids) = ids else { return Ok(Self::default()) };
-        Ok(Self {
-            ids,
-            filed: row.try_get(1).doing(doing)?,
-            received: row.try_get(2).doing(doing)?,
-            pseudonyms: row.try_get(3).doing(doing)?,
-            openings: row.try_get(4).doing(doing)?,
+        let row = sql.build().fetch_one(connection).await.doing(doing)?;
+        let lengths: Option<Vec<i32>> = row.try_get(0).doing(doing)?;
+        let Some(lengths) = lengths else { return Ok(Self::default()) };
+        let oldest = Position { filed_at: row.try_get(2).doing(doing)?, id: row.try_get(3).doing(doing)? };
+        Ok(Self { lengths, bytes: row.try_get(1).doing(doing)?, oldest: Some(oldest) })
+    }
+
+    fn openings(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        self.lengths.iter().map_while(move |length| {
+            let (opening, after) = rest.split_at_checked(usize::try_from(*length).ok()?)?;
+            rest = after;
+            Some(opening)
         })
     }
-}
-
-/// The next opening of a bundle.
-fn taken<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (len, after) = rest.split_first_chunk::<4>()?;
-    let (opening, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-    *rest = after;
-    Some(opening)
 }
 
 #[cfg(test)]
@@ -240,11 +242,8 @@ mod tests {
 
     #[test]
     fn a_bundle_that_is_cut_ends() {
-        let bytes =
-            [&2_u32.to_be_bytes()[..], b"ab", &0_u32.to_be_bytes(), &5_u32.to_be_bytes(), b"cut"].concat();
-        let mut rest = bytes.as_slice();
-        assert_eq!((taken(&mut rest), taken(&mut rest)), (Some(&b"ab"[..]), Some(&b""[..])));
-        assert_eq!((taken(&mut rest), taken(&mut &b"abc"[..])), (None, None));
+        let bundle = Bundle { lengths: vec![2, 0, 5, 1], bytes: b"abcut".to_vec(), oldest: None };
+        assert_eq!(bundle.openings().collect::<Vec<_>>(), [&b"ab"[..], b""]);
     }
 
     #[test]

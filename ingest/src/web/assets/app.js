@@ -140,6 +140,7 @@ document.addEventListener("keydown", (press) => {
 for (const figure of $$(".chart")) {
   const chart = $("svg", figure);
   const brush = $(".brush", chart);
+  if (!brush) continue;
   const bars = chart.viewBox.baseVal.width;
   const [from, to] = $$(".axis time", figure).map((time) => Date.parse(time.dateTime));
   const at = (pointer) => {

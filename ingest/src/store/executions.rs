@@ -1,0 +1,901 @@
+//! Runs, the reports that they are joined from, and what they add up to.
+
+use std::collections::{BTreeSet, HashSet};
+
+use chrono::{DateTime, Timelike as _, Utc};
+use futures_util::TryStreamExt as _;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::{Doing as _, Store, StoreError};
+use crate::execution::credits::{self, Credit};
+use crate::execution::metrics::{Of, Sums};
+use crate::execution::report::ACTIONS;
+use crate::execution::{Execution, Kind, Report};
+
+/// An event that may tell of a run.
+#[derive(Debug, Clone)]
+pub struct RunEvent {
+    /// Whose.
+    pub tenant_id: String,
+    /// The partition key.
+    pub filed_at: DateTime<Utc>,
+    /// The committed bytes.
+    pub opening: Vec<u8>,
+}
+
+/// A report and the run that it is joined to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// What it says.
+    pub report: Report,
+    /// The run.
+    pub run_key: Option<String>,
+}
+
+/// A time of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Around {
+    /// Which agent.
+    pub agent: String,
+    /// The first moment.
+    pub from: DateTime<Utc>,
+    /// The last moment.
+    pub to: DateTime<Utc>,
+}
+
+/// The events of some batches that may tell of runs or credits; none of this backend's own.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn events_of_runs(
+    connection: &mut PgConnection,
+    batches: &[i64],
+    span: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Vec<RunEvent>, StoreError> {
+    // The arrival is what an index knows.
+    sqlx::query_as!(
+        RunEvent,
+        "select tenant_id, filed_at, opening from events
+         where received_at >= $2 and received_at <= $3 and batch_id = any($1) and action = any($4)
+           and host <> 'ingest'",
+        batches,
+        span.0,
+        span.1,
+        &[&ACTIONS[..], &credits::ACTIONS].concat() as _
+    )
+    .fetch_all(connection)
+    .await
+    .doing("reading events of runs")
+}
+
+/// Adds reports; those that are there stay as they are. Which are new.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn add_reports(
+    connection: &mut PgConnection,
+    tenant: &str,
+    reports: &[Report],
+) -> Result<HashSet<Uuid>, StoreError> {
+    fn each<'a, T>(reports: &'a [Report], read: impl Fn(&'a Report) -> T) -> Vec<T> {
+        reports.iter().map(read).collect()
+    }
+    let said = each(reports, |it| serde_json::to_string(&it.said).unwrap_or_default());
+    let added = sqlx::query_scalar!(
+        "insert into execution_reports
+             (tenant_id, event_id, kind, at, begun_at, execution_id, agent_id, agent_name, user_id, error, said)
+         select $1, u.event_id, u.kind, u.at, u.begun_at, u.execution_id, u.agent_id, u.agent_name, u.user_id, u.error,
+                u.said::jsonb
+         from unnest($2::uuid[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
+                     $9::text[], $10::text[], $11::text[])
+             as u (event_id, kind, at, begun_at, execution_id, agent_id, agent_name, user_id, error, said)
+         on conflict do nothing returning event_id",
+        tenant,
+        &each(reports, |it| it.event_id),
+        &each(reports, |it| it.kind.code()),
+        &each(reports, |it| it.at),
+        &each(reports, Report::begun_at),
+        &each(reports, |it| it.execution_id.as_deref()) as _,
+        &each(reports, |it| it.agent_id.as_deref()) as _,
+        &each(reports, |it| it.agent_name.as_deref()) as _,
+        &each(reports, |it| it.user_id.as_deref()) as _,
+        &each(reports, |it| it.error.as_deref()) as _,
+        &said
+    )
+    .fetch_all(connection)
+    .await
+    .doing("adding reports of runs")?;
+    Ok(added.into_iter().collect())
+}
+
+struct ReportRow {
+    event_id: Uuid,
+    kind: i16,
+    at: DateTime<Utc>,
+    execution_id: Option<String>,
+    agent_id: Option<String>,
+    agent_name: Option<String>,
+    user_id: Option<String>,
+    error: Option<String>,
+    said: String,
+    run_key: Option<String>,
+}
+
+impl TryFrom<ReportRow> for Joined {
+    type Error = StoreError;
+
+    fn try_from(row: ReportRow) -> Result<Self, StoreError> {
+        const DAMAGED: StoreError = StoreError::Damaged("report of a run");
+        let report = Report {
+            event_id: row.event_id,
+            kind: Kind::of(row.kind).ok_or(DAMAGED)?,
+            at: row.at,
+            execution_id: row.execution_id,
+            agent_id: row.agent_id,
+            agent_name: row.agent_name,
+            user_id: row.user_id,
+            error: row.error,
+            said: serde_json::from_str(&row.said).map_err(|_| DAMAGED)?,
+        };
+        Ok(Self { report, run_key: row.run_key })
+    }
+}
+
+/// The reports that name some executions.
+///
+/// # Errors
+/// If the database refuses, or a report is damaged.
+pub async fn named(
+    connection: &mut PgConnection,
+    tenant: &str,
+    executions: &[String],
+) -> Result<Vec<Joined>, StoreError> {
+    let rows = sqlx::query_as!(
+        ReportRow,
+        r#"select event_id, kind, at, execution_id, agent_id, agent_name, user_id, error, said::text as "said!", run_key
+           from execution_reports where tenant_id = $1 and execution_id = any($2)"#,
+        tenant,
+        executions
+    )
+    .fetch_all(connection)
+    .await
+    .doing("reading reports of executions")?;
+    rows.into_iter().map(Joined::try_from).collect()
+}
+
+/// The reports of agents at some times.
+///
+/// # Errors
+/// If the database refuses, or a report is damaged.
+pub async fn around(
+    connection: &mut PgConnection,
+    tenant: &str,
+    spans: &[Around],
+) -> Result<Vec<Joined>, StoreError> {
+    let agents: Vec<_> = spans.iter().map(|span| span.agent.as_str()).collect();
+    let from: Vec<_> = spans.iter().map(|span| span.from).collect();
+    let to: Vec<_> = spans.iter().map(|span| span.to).collect();
+    let rows = sqlx::query_as!(
+        ReportRow,
+        r#"select r.event_id, r.kind, r.at, r.execution_id, r.agent_id, r.agent_name, r.user_id, r.error,
+                  r.said::text as "said!", r.run_key
+           from unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) as u (agent_id, from_at, to_at)
+           join execution_reports r on r.tenant_id = $1 and r.agent_id = u.agent_id
+               and r.begun_at >= u.from_at and r.begun_at <= u.to_at"#,
+        tenant,
+        &agents as _,
+        &from,
+        &to
+    )
+    .fetch_all(connection)
+    .await
+    .doing("reading reports of agents")?;
+    rows.into_iter().map(Joined::try_from).collect()
+}
+
+/// Notes to which runs reports are joined.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn assign(
+    connection: &mut PgConnection,
+    tenant: &str,
+    assigned: &[(Uuid, Option<String>)],
+) -> Result<(), StoreError> {
+    let events: Vec<_> = assigned.iter().map(|(event, _)| *event).collect();
+    let keys: Vec<_> = assigned.iter().map(|(_, key)| key.as_deref()).collect();
+    sqlx::query!(
+        "update execution_reports r set run_key = u.run_key
+         from unnest($2::uuid[], $3::text[]) as u (event_id, run_key)
+         where r.tenant_id = $1 and r.event_id = u.event_id",
+        tenant,
+        &events,
+        &keys as _
+    )
+    .execute(connection)
+    .await
+    .doing("joining reports of runs")?;
+    Ok(())
+}
+
+/// Removes runs, writes others, and counts anew what they are counted in.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn replace(
+    connection: &mut PgConnection,
+    tenant: &str,
+    gone: &[String],
+    runs: &[Execution],
+) -> Result<(), StoreError> {
+    let removed = sqlx::query!(
+        "delete from executions where tenant_id = $1 and execution_key = any($2)
+         returning agent_id, user_id, started_at",
+        tenant,
+        gone
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .doing("removing runs")?;
+    insert(connection, tenant, runs).await?;
+    let mut cells = Cells::default();
+    for row in &removed {
+        cells.add(row.agent_id.as_deref(), row.user_id.as_deref(), row.started_at);
+    }
+    for run in runs {
+        cells.add(run.agent_id.as_deref(), run.user_id.as_deref(), run.started_at);
+    }
+    recount(connection, tenant, &cells).await
+}
+
+async fn insert(connection: &mut PgConnection, tenant: &str, runs: &[Execution]) -> Result<(), StoreError> {
+    fn text<'a>(runs: &'a [Execution], read: fn(&'a Execution) -> Option<&'a str>) -> Vec<Option<&'a str>> {
+        runs.iter().map(read).collect()
+    }
+    fn figure(runs: &[Execution], read: fn(&Execution) -> Option<i64>) -> Vec<Option<i64>> {
+        runs.iter().map(read).collect()
+    }
+    let events: Vec<_> =
+        runs.iter().map(|run| run.events.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",")).collect();
+    sqlx::query!(
+        "insert into executions (tenant_id, execution_key, first_event, events, execution_id, agent_id, agent_name, user_id,
+             status, trigger, execution_type, started_at, ended_at, duration_ms, duration_from, tokens_in, tokens_out,
+             tokens_total, tokens_from, tokens_adjusted, steps_completed, steps_failed, steps_total, iterations,
+             tool_calls, error_kind, error)
+         select $1, u.execution_key, u.first_event, string_to_array(u.events, ',')::uuid[], u.execution_id, u.agent_id,
+             u.agent_name, u.user_id, u.status, u.trigger, u.execution_type, u.started_at, u.ended_at, u.duration_ms,
+             u.duration_from, u.tokens_in, u.tokens_out, u.tokens_total, u.tokens_from, u.tokens_adjusted,
+             u.steps_completed, u.steps_failed, u.steps_total, u.iterations, u.tool_calls, u.error_kind, u.error
+         from unnest($2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+             $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::bigint[], $15::text[], $16::bigint[],
+             $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[],
+             $24::bigint[], $25::bigint[], $26::text[], $27::text[])
+             as u (execution_key, first_event, events, execution_id, agent_id, agent_name, user_id, status, trigger,
+             execution_type, started_at, ended_at, duration_ms, duration_from, tokens_in, tokens_out, tokens_total,
+             tokens_from, tokens_adjusted, steps_completed, steps_failed, steps_total, iterations, tool_calls,
+             error_kind, error)",
+        tenant,
+        &text(runs, |run| Some(&run.execution_key)) as _,
+        &runs.iter().map(|run| run.first_event).collect::<Vec<_>>(),
+        &events,
+        &text(runs, |run| run.execution_id.as_deref()) as _,
+        &text(runs, |run| run.agent_id.as_deref()) as _,
+        &text(runs, |run| run.agent_name.as_deref()) as _,
+        &text(runs, |run| run.user_id.as_deref()) as _,
+        &text(runs, |run| Some(&run.status)) as _,
+        &text(runs, |run| run.trigger.as_deref()) as _,
+        &text(runs, |run| run.execution_type.as_deref()) as _,
+        &runs.iter().map(|run| run.started_at).collect::<Vec<_>>(),
+        &runs.iter().map(|run| run.ended_at).collect::<Vec<_>>() as _,
+        &figure(runs, |run| run.duration_ms) as _,
+        &text(runs, |run| run.duration_from.as_deref()) as _,
+        &figure(runs, |run| run.tokens_in) as _,
+        &figure(runs, |run| run.tokens_out) as _,
+        &figure(runs, |run| run.tokens_total) as _,
+        &text(runs, |run| run.tokens_from.as_deref()) as _,
+        &figure(runs, |run| run.tokens_adjusted) as _,
+        &figure(runs, |run| run.steps_completed) as _,
+        &figure(runs, |run| run.steps_failed) as _,
+        &figure(runs, |run| run.steps_total) as _,
+        &figure(runs, |run| run.iterations) as _,
+        &figure(runs, |run| run.tool_calls) as _,
+        &text(runs, |run| run.error_kind.as_deref()) as _,
+        &text(runs, |run| run.error.as_deref()) as _
+    )
+    .execute(connection)
+    .await
+    .doing("writing runs")?;
+    Ok(())
+}
+
+/// Sums that runs are counted in.
+#[derive(Debug, Default)]
+struct Cells(BTreeSet<(Of, String, bool, DateTime<Utc>)>);
+
+impl Cells {
+    fn add(&mut self, agent: Option<&str>, user: Option<&str>, at: DateTime<Utc>) {
+        let hour = at.date_naive().and_hms_opt(at.hour(), 0, 0).map(|hour| hour.and_utc()).unwrap_or(at);
+        let day = at.date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+        for (of, id) in [(Of::Agent, agent), (Of::User, user)] {
+            for (is_day, start) in [(false, hour), (true, day)] {
+                self.0.extend(id.map(|id| (of, id.to_owned(), is_day, start)));
+            }
+        }
+    }
+}
+
+/// Counts runs anew for some sums.
+async fn recount(connection: &mut PgConnection, tenant: &str, cells: &Cells) -> Result<(), StoreError> {
+    let doing = "counting runs";
+    for of in [Of::Agent, Of::User] {
+        let own = || cells.0.iter().filter(move |cell| cell.0 == of);
+        let ids: Vec<_> = own().map(|cell| cell.1.as_str()).collect();
+        let days: Vec<_> = own().map(|cell| cell.2).collect();
+        let starts: Vec<_> = own().map(|cell| cell.3).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        sqlx::query!(
+            "delete from execution_metrics m using unnest($3::text[], $4::boolean[], $5::timestamptz[])
+                 as u (id, is_day, start)
+             where m.tenant_id = $1 and m.of_what = $2 and m.id = u.id and m.is_day = u.is_day and m.start = u.start",
+            tenant,
+            of.word(),
+            &ids as _,
+            &days,
+            &starts
+        )
+        .execute(&mut *connection)
+        .await
+        .doing(doing)?;
+        // Each has an index of its own.
+        let column = match of {
+            Of::Agent => "e.agent_id",
+            Of::User => "e.user_id",
+        };
+        let mut sql = QueryBuilder::<Postgres>::new(
+            "insert into execution_metrics (tenant_id, of_what, id, is_day, start, runs, completed, failed, running, tokens,
+                 tokens_runs, tokens_peak, tokens_in, tokens_in_runs, tokens_out, tokens_out_runs, both_in, both_out,
+                 iterations, iterations_runs, duration_ms, duration_runs, duration_peak_ms, last_run) select ",
+        );
+        sql.push_bind(tenant.to_owned()).push(", ").push_bind(of.word());
+        sql.push(", u.id, u.is_day, u.start, ").push(SUMS).push(" from unnest(");
+        sql.push_bind(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()).push(", ");
+        sql.push_bind(days).push(", ").push_bind(starts);
+        sql.push(") as u (id, is_day, start) join executions e on e.tenant_id = ")
+            .push_bind(tenant.to_owned());
+        sql.push(" and ")
+            .push(column)
+            .push(" = u.id and e.started_at >= u.start and e.started_at < u.start + ");
+        sql.push("case when u.is_day then interval '24 hours' else interval '1 hour' end");
+        sql.push(" group by u.id, u.is_day, u.start");
+        sql.build().execute(&mut *connection).await.doing(doing)?;
+    }
+    Ok(())
+}
+
+/// What runs add up to. A sum of `bigint` is numeric; no sum here may be too large to write down.
+const SUMS: &str = "count(*), count(*) filter (where e.status = 'completed'), count(*) filter (where e.status = 'failed'),
+     count(*) filter (where e.status = 'running'),
+     least(coalesce(sum(e.tokens_total), 0), 9000000000000000000)::bigint, count(e.tokens_total), max(e.tokens_total),
+     least(coalesce(sum(e.tokens_in), 0), 9000000000000000000)::bigint, count(e.tokens_in),
+     least(coalesce(sum(e.tokens_out), 0), 9000000000000000000)::bigint, count(e.tokens_out),
+     least(coalesce(sum(e.tokens_in) filter (where e.tokens_out is not null), 0), 9000000000000000000)::bigint,
+     least(coalesce(sum(e.tokens_out) filter (where e.tokens_in is not null), 0), 9000000000000000000)::bigint,
+     least(coalesce(sum(e.iterations), 0), 9000000000000000000)::bigint, count(e.iterations),
+     least(coalesce(sum(e.duration_ms), 0), 9000000000000000000)::bigint, count(e.duration_ms), max(e.duration_ms),
+     max(e.started_at)";
+
+/// Which runs are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Of this agent.
+    pub agent: Option<String>,
+    /// For this user.
+    pub user: Option<String>,
+    /// That stand so.
+    pub status: Option<&'static str>,
+    /// That this set off.
+    pub trigger: Option<String>,
+    /// That began at or after this.
+    pub from: DateTime<Utc>,
+    /// That began before this.
+    pub to: DateTime<Utc>,
+}
+
+/// Where a page of runs ended: the last one's beginning and first event.
+pub type Place = (DateTime<Utc>, Uuid);
+
+/// Runs, newest first, after a place.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn list(
+    store: &Store,
+    tenant: &str,
+    wanted: &Wanted,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Execution>, StoreError> {
+    let mut sql = QueryBuilder::<Postgres>::new(
+        "select execution_key, first_event, events, execution_id, agent_id, agent_name, user_id, status, trigger,
+             execution_type, started_at, ended_at, duration_ms, duration_from, tokens_in, tokens_out, tokens_total,
+             tokens_from, tokens_adjusted, steps_completed, steps_failed, steps_total, iterations, tool_calls, error_kind,
+             error
+         from executions where tenant_id = ",
+    );
+    sql.push_bind(tenant.to_owned());
+    sql.push(" and started_at >= ").push_bind(wanted.from).push(" and started_at < ").push_bind(wanted.to);
+    for (column, value) in [
+        (" and agent_id = ", wanted.agent.as_deref()),
+        (" and user_id = ", wanted.user.as_deref()),
+        (" and status = ", wanted.status),
+        (" and trigger = ", wanted.trigger.as_deref()),
+    ] {
+        if let Some(value) = value {
+            sql.push(column).push_bind(value.to_owned());
+        }
+    }
+    if let Some((started_at, first_event)) = after {
+        sql.push(" and (started_at, first_event) < (").push_bind(started_at).push(", ");
+        sql.push_bind(first_event).push(")");
+    }
+    sql.push(" order by started_at desc, first_event desc limit ").push_bind(limit);
+    sql.build_query_as().fetch_all(store.pool()).await.doing("listing runs")
+}
+
+/// A run by its key.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn find(store: &Store, tenant: &str, key: &str) -> Result<Option<Execution>, StoreError> {
+    sqlx::query_as!(
+        Execution,
+        "select execution_key, first_event, events, execution_id, agent_id, agent_name, user_id, status, trigger,
+             execution_type, started_at, ended_at, duration_ms, duration_from, tokens_in, tokens_out, tokens_total,
+             tokens_from, tokens_adjusted, steps_completed, steps_failed, steps_total, iterations, tool_calls, error_kind,
+             error
+         from executions where tenant_id = $1 and execution_key = $2",
+        tenant,
+        key
+    )
+    .fetch_optional(store.pool())
+    .await
+    .doing("reading a run")
+}
+
+/// What the runs of each agent or user add up to that begin within whole hours; those with the newest runs first.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn sums(
+    store: &Store,
+    tenant: &str,
+    of: Of,
+    id: Option<&str>,
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+    limit: i64,
+) -> Result<Vec<Sums>, StoreError> {
+    sqlx::query_as!(
+        Sums,
+        r#"select id, sum(runs)::bigint as "runs!", sum(completed)::bigint as "completed!", sum(failed)::bigint as "failed!",
+               sum(running)::bigint as "running!",
+               least(sum(tokens), 9000000000000000000)::bigint as "tokens!", sum(tokens_runs)::bigint as "tokens_runs!",
+               max(tokens_peak) as tokens_peak,
+               least(sum(tokens_in), 9000000000000000000)::bigint as "tokens_in!",
+               sum(tokens_in_runs)::bigint as "tokens_in_runs!",
+               least(sum(tokens_out), 9000000000000000000)::bigint as "tokens_out!",
+               sum(tokens_out_runs)::bigint as "tokens_out_runs!",
+               least(sum(both_in), 9000000000000000000)::bigint as "both_in!",
+               least(sum(both_out), 9000000000000000000)::bigint as "both_out!",
+               least(sum(iterations), 9000000000000000000)::bigint as "iterations!",
+               sum(iterations_runs)::bigint as "iterations_runs!",
+               least(sum(duration_ms), 9000000000000000000)::bigint as "duration_ms!",
+               sum(duration_runs)::bigint as "duration_runs!", max(duration_peak_ms) as duration_peak_ms,
+               max(last_run) as last_run
+           from execution_metrics
+           where tenant_id = $1 and of_what = $2 and ($3::text is null or id = $3) and start >= $4 and start < $5
+               and (is_day and start >= date_trunc('day', $4::timestamptz + interval '24 hours' - interval '1 microsecond', 'UTC')
+                        and start + interval '24 hours' <= $5
+                    or not is_day and (start < date_trunc('day', $4::timestamptz + interval '24 hours' - interval '1 microsecond', 'UTC')
+                        or start >= date_trunc('day', $5::timestamptz, 'UTC')))
+           group by id order by max(last_run) desc, id limit $6"#,
+        tenant,
+        of.word(),
+        id,
+        from,
+        to,
+        limit
+    )
+    .fetch_all(store.pool())
+    .await
+    .doing("adding up runs")
+}
+
+/// What the runs of an agent or a user add up to in each hour or day; each named by its beginning. Oldest first.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn series(
+    store: &Store,
+    tenant: &str,
+    (of, id): (Of, &str),
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+    by_day: bool,
+) -> Result<Vec<(DateTime<Utc>, Sums)>, StoreError> {
+    let rows = sqlx::query!(
+        "select start, id, runs, completed, failed, running, tokens, tokens_runs, tokens_peak, tokens_in, tokens_in_runs,
+             tokens_out, tokens_out_runs, both_in, both_out, iterations, iterations_runs, duration_ms, duration_runs,
+             duration_peak_ms, last_run
+         from execution_metrics
+         where tenant_id = $1 and of_what = $2 and id = $3 and is_day = $4 and start >= $5 and start < $6
+         order by start",
+        tenant,
+        of.word(),
+        id,
+        by_day,
+        from,
+        to
+    )
+    .fetch_all(store.pool())
+    .await
+    .doing("adding up runs")?;
+    let sums = rows.into_iter().map(|row| {
+        let sums = Sums {
+            id: row.id,
+            runs: row.runs,
+            completed: row.completed,
+            failed: row.failed,
+            running: row.running,
+            tokens: row.tokens,
+            tokens_runs: row.tokens_runs,
+            tokens_peak: row.tokens_peak,
+            tokens_in: row.tokens_in,
+            tokens_in_runs: row.tokens_in_runs,
+            tokens_out: row.tokens_out,
+            tokens_out_runs: row.tokens_out_runs,
+            both_in: row.both_in,
+            both_out: row.both_out,
+            iterations: row.iterations,
+            iterations_runs: row.iterations_runs,
+            duration_ms: row.duration_ms,
+            duration_runs: row.duration_runs,
+            duration_peak_ms: row.duration_peak_ms,
+            last_run: Some(row.last_run),
+        };
+        (row.start, sums)
+    });
+    Ok(sums.collect())
+}
+
+/// What of an agent its runs alone tell.
+#[derive(Debug, Clone)]
+pub struct AgentFacts {
+    /// Runs of which the end is known, ever.
+    pub ended: Option<i64>,
+    /// Of them, those that failed.
+    pub failed: Option<i64>,
+    /// Turns of a run, in the mean of those that tell.
+    pub iterations: Option<f64>,
+    /// Milliseconds of a run, in the mean of those that tell.
+    pub duration_ms: Option<f64>,
+    /// Tokens that came out of a run, in the mean of those that tell.
+    pub output: Option<f64>,
+    /// Steps of a run, at most.
+    pub steps: Option<i64>,
+    /// Tokens that went into the last run that tells both, and came out.
+    pub last_in: Option<i64>,
+    /// The latter.
+    pub last_out: Option<i64>,
+}
+
+/// What an agent's runs tell of it.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn facts(store: &Store, tenant: &str, agent: &str) -> Result<AgentFacts, StoreError> {
+    sqlx::query_as!(
+        AgentFacts,
+        "select count(*) filter (where e.status in ('completed', 'failed')) as ended,
+             count(*) filter (where e.status = 'failed') as failed,
+             avg(e.iterations)::float8 as iterations, avg(e.duration_ms)::float8 as duration_ms,
+             avg(e.tokens_out)::float8 as output, max(e.steps_total) as steps,
+             max(last.tokens_in) as last_in, max(last.tokens_out) as last_out
+         from executions e
+         left join lateral (select tokens_in, tokens_out from executions
+             where tenant_id = $1 and agent_id = $2 and tokens_in > 0 and tokens_out > 0
+             order by started_at desc, first_event desc limit 1) last on true
+         where e.tenant_id = $1 and e.agent_id = $2",
+        tenant,
+        agent
+    )
+    .fetch_one(store.pool())
+    .await
+    .doing("reading what runs tell of an agent")
+}
+
+/// The details of the event in which an agent was made, the newest that says them: its opening.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn creation(store: &Store, tenant: &str, agent: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    sqlx::query_scalar!(
+        "select opening from events
+         where tenant_id = $1 and entity_type = 'agent' and entity_id = $2 and action = 'AGENT_CREATED' and outcome = $3
+         order by filed_at desc, id desc limit 1",
+        tenant,
+        agent,
+        i16::from(shared::event::Outcome::Success.byte())
+    )
+    .fetch_optional(store.pool())
+    .await
+    .doing("reading how an agent was made")
+}
+
+/// Runs for some users, newest first, after a place.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn of_users(
+    store: &Store,
+    tenant: &str,
+    users: &[String],
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Execution>, StoreError> {
+    let (at, event) = after.unzip();
+    sqlx::query_as!(
+        Execution,
+        "select execution_key, first_event, events, execution_id, agent_id, agent_name, user_id, status, trigger,
+             execution_type, started_at, ended_at, duration_ms, duration_from, tokens_in, tokens_out, tokens_total,
+             tokens_from, tokens_adjusted, steps_completed, steps_failed, steps_total, iterations, tool_calls, error_kind,
+             error
+         from executions
+         where tenant_id = $1 and user_id = any($2)
+             and ($3::timestamptz is null or (started_at, first_event) < ($3, $4))
+         order by started_at desc, first_event desc limit $5",
+        tenant,
+        users,
+        at,
+        event,
+        limit
+    )
+    .fetch_all(store.pool())
+    .await
+    .doing("listing somebody's runs")
+}
+
+/// Adds what was written down of credits; what is there stays as it is.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn add_credits(
+    connection: &mut PgConnection,
+    tenant: &str,
+    credits: &[Credit],
+) -> Result<(), StoreError> {
+    let events: Vec<_> = credits.iter().map(|it| it.event_id).collect();
+    let at: Vec<_> = credits.iter().map(|it| it.at).collect();
+    let users: Vec<_> = credits.iter().map(|it| it.user_id.as_str()).collect();
+    let deltas: Vec<_> = credits.iter().map(|it| it.delta).collect();
+    let balances: Vec<_> = credits.iter().map(|it| it.balance).collect();
+    sqlx::query!(
+        "insert into credit_reports (tenant_id, event_id, at, user_id, delta, balance)
+         select $1, * from unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::bigint[], $6::bigint[])
+         on conflict do nothing",
+        tenant,
+        &events,
+        &at,
+        &users as _,
+        &deltas as _,
+        &balances as _
+    )
+    .execute(connection)
+    .await
+    .doing("adding what is known of credits")?;
+    Ok(())
+}
+
+/// How things stand with an application's agents.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Agents that ran.
+    pub agents: i64,
+    /// Runs.
+    pub runs: i64,
+    /// Runs that failed.
+    pub failed: i64,
+    /// Runs that go on as far as is known.
+    pub running: i64,
+    /// Agents of which a memory was made; none if no such event was ever seen.
+    pub memory_agents: Option<i64>,
+    /// Credits that were taken; none if no movement was seen in this time.
+    pub credits_used: Option<i64>,
+    /// What all users have left by the newest that is known of each; none if nothing is.
+    pub balance: Option<i64>,
+}
+
+/// How things stand between two times.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn standing(
+    store: &Store,
+    tenant: &str,
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Standing, StoreError> {
+    sqlx::query_as!(
+        Standing,
+        r#"select r.agents as "agents!", r.runs as "runs!", r.failed as "failed!", r.running as "running!",
+               case when exists (select from events where tenant_id = $1 and action = 'MEMORY_CREATED') then
+                   (select count(distinct entity_id) from events
+                    where tenant_id = $1 and action = 'MEMORY_CREATED' and entity_type = 'agent'
+                        and filed_at >= $2 and filed_at < $3) end as memory_agents,
+               (select least(-coalesce(sum(delta) filter (where delta < 0), 0), 9000000000000000000)::bigint from credit_reports
+                where tenant_id = $1 and at >= $2 and at < $3 having count(delta) > 0) as credits_used,
+               (select least(sum(balance), 9000000000000000000)::bigint from
+                    (select distinct on (user_id) balance from credit_reports
+                     where tenant_id = $1 and balance is not null order by user_id, at desc, event_id) newest) as balance
+           from (select count(distinct agent_id) as agents, count(*) as runs,
+                     count(*) filter (where status = 'failed') as failed,
+                     count(*) filter (where status = 'running') as running
+                 from executions where tenant_id = $1 and started_at >= $2 and started_at < $3) r"#,
+        tenant,
+        from,
+        to
+    )
+    .fetch_one(store.pool())
+    .await
+    .doing("reading how agents do")
+}
+
+/// Takes a person out of runs, those until a time or all, and of what was reported of them: who decides is told the texts.
+/// How many runs.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn forget(
+    connection: &mut PgConnection,
+    tenant: &str,
+    until: Option<DateTime<Utc>>,
+    theirs: &impl Fn(&[Option<&str>]) -> bool,
+) -> Result<i64, StoreError> {
+    let doing = "taking somebody out of runs";
+    let mut cells = Cells::default();
+    let (mut places, mut kept) = (Vec::new(), Vec::new());
+    {
+        let mut rows = sqlx::query!(
+            "select event_id, agent_name, user_id, error from execution_reports
+             where tenant_id = $1 and ($2::timestamptz is null or at <= $2)
+                 and (agent_name is not null or user_id is not null or error is not null)",
+            tenant,
+            until
+        )
+        .fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await.doing(doing)? {
+            let texts = [row.agent_name, row.user_id, row.error];
+            if let Some(left) = without(texts, theirs) {
+                places.push(row.event_id);
+                kept.push(left);
+            }
+        }
+    }
+    let column = |kept: &[[Option<String>; 3]], at: usize| -> Vec<Option<String>> {
+        kept.iter().map(|left| left[at].clone()).collect()
+    };
+    sqlx::query!(
+        "update execution_reports r set agent_name = u.agent_name, user_id = u.user_id, error = u.error
+         from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (event_id, agent_name, user_id, error)
+         where r.tenant_id = $1 and r.event_id = u.event_id",
+        tenant,
+        &places,
+        &column(&kept, 0) as _,
+        &column(&kept, 1) as _,
+        &column(&kept, 2) as _
+    )
+    .execute(&mut *connection)
+    .await
+    .doing(doing)?;
+    let (mut keys, mut kept) = (Vec::new(), Vec::new());
+    {
+        let mut rows = sqlx::query!(
+            "select execution_key, agent_id, agent_name, user_id, error, started_at from executions
+             where tenant_id = $1 and ($2::timestamptz is null or started_at <= $2)
+                 and (agent_name is not null or user_id is not null or error is not null)",
+            tenant,
+            until
+        )
+        .fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await.doing(doing)? {
+            let user = row.user_id.clone();
+            if let Some(left) = without([row.agent_name, row.user_id, row.error], theirs) {
+                cells.add(row.agent_id.as_deref(), user.as_deref(), row.started_at);
+                keys.push(row.execution_key);
+                kept.push(left);
+            }
+        }
+    }
+    sqlx::query!(
+        "update executions e set agent_name = u.agent_name, user_id = u.user_id, error = u.error
+         from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as u (execution_key, agent_name, user_id, error)
+         where e.tenant_id = $1 and e.execution_key = u.execution_key",
+        tenant,
+        &keys,
+        &column(&kept, 0) as _,
+        &column(&kept, 1) as _,
+        &column(&kept, 2) as _
+    )
+    .execute(&mut *connection)
+    .await
+    .doing(doing)?;
+    let mut credits = BTreeSet::new();
+    {
+        let mut rows =
+            sqlx::query_scalar!("select distinct user_id from credit_reports where tenant_id = $1", tenant)
+                .fetch(&mut *connection);
+        while let Some(user) = rows.try_next().await.doing(doing)? {
+            credits.extend(Some(user).filter(|user| theirs(&[Some(user.as_str())])));
+        }
+    }
+    let credits: Vec<String> = credits.into_iter().collect();
+    sqlx::query!(
+        "delete from credit_reports
+         where tenant_id = $1 and user_id = any($2) and ($3::timestamptz is null or at <= $3)",
+        tenant,
+        &credits,
+        until
+    )
+    .execute(&mut *connection)
+    .await
+    .doing(doing)?;
+    recount(connection, tenant, &cells).await?;
+    Ok(i64::try_from(keys.len()).unwrap_or(i64::MAX))
+}
+
+/// Texts without those that are somebody's; none if none of them is.
+fn without(
+    texts: [Option<String>; 3],
+    theirs: &impl Fn(&[Option<&str>]) -> bool,
+) -> Option<[Option<String>; 3]> {
+    let is_theirs = |text: &Option<String>| text.is_some() && theirs(&[text.as_deref()]);
+    texts.iter().any(is_theirs).then(|| texts.map(|text| text.filter(|text| !theirs(&[Some(text)]))))
+}
+
+/// Removes the runs of whole days (UTC) before a time, and what they add up to. How many.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn expire(
+    connection: &mut PgConnection,
+    tenant: &str,
+    before: DateTime<Utc>,
+) -> Result<i64, StoreError> {
+    let before = before.date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+    let doing = "removing runs that are kept no longer";
+    sqlx::query!(
+        "delete from execution_reports r
+         where tenant_id = $1 and (exists (select from executions e where e.tenant_id = $1 and e.execution_key = r.run_key
+                                           and e.started_at < $2)
+                                   or r.run_key is null and r.begun_at < $2)",
+        tenant,
+        before
+    )
+    .execute(&mut *connection)
+    .await
+    .doing(doing)?;
+    sqlx::query!("delete from execution_metrics where tenant_id = $1 and start < $2", tenant, before)
+        .execute(&mut *connection)
+        .await
+        .doing(doing)?;
+    sqlx::query!("delete from credit_reports where tenant_id = $1 and at < $2", tenant, before)
+        .execute(&mut *connection)
+        .await
+        .doing(doing)?;
+    let gone =
+        sqlx::query!("delete from executions where tenant_id = $1 and started_at < $2", tenant, before)
+            .execute(connection)
+            .await
+            .doing(doing)?;
+    Ok(i64::try_from(gone.rows_affected()).unwrap_or(i64::MAX))
+}
