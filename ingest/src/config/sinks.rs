@@ -16,7 +16,7 @@ pub struct Sinks {
     pub key_file: Option<PathBuf>,
     /// Whether events may go to this network and machine, and into directories of it.
     pub allow_private: bool,
-    /// Certificates of authorities that receivers of syslog are trusted by, beside the system's.
+    /// Certificates of authorities that receivers are trusted by, beside the system's.
     pub ca: Vec<CertificateDer<'static>>,
     /// How long an attempt may take.
     pub timeout: Duration,

@@ -1,5 +1,7 @@
 //! What admins do with sinks. Each act is an event of our own, kept in the act's transaction.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
@@ -97,7 +99,7 @@ impl Sinks {
         };
         let secret = made.as_ref().or(wanted.secret.as_ref());
         let sealed = self.sealed(tenant, id, secret)?;
-        Destination::of(&wanted.settings, secret, &self.bounds())?;
+        Destination::of(&wanted.settings, secret, &self.bounds().await)?;
         let newest = log::list(&self.store, Some(tenant.as_str())).await?.into_iter().next();
         let sink = SinkRow {
             tenant_id: tenant.to_string(),
@@ -157,7 +159,7 @@ impl Sinks {
             }
             (None, kept) => kept,
         };
-        Destination::of(&wanted.settings, secret.as_ref(), &self.bounds())?;
+        Destination::of(&wanted.settings, secret.as_ref(), &self.bounds().await)?;
         sink.secret = match &wanted.secret {
             Some(_) => self.sealed(tenant, id, secret.as_ref())?,
             None => sink.secret,
@@ -237,7 +239,7 @@ impl Sinks {
     /// [`SinkError`]; that the message did not arrive is none.
     pub async fn try_out(&self, tenant: &TenantId, by: &str, id: Uuid) -> Result<Tried, SinkError> {
         let sink = self.find(tenant, id).await?;
-        let sent = match self.destination(&sink)? {
+        let sent = match self.destination(&sink).await? {
             Ok(destination) => self.send_sample(&destination, &sink).await?,
             Err(error) => Err(error),
         };
@@ -285,19 +287,25 @@ impl Sinks {
     }
 
     /// The way to a stored sink; the inner error says why there is none now.
-    pub(super) fn destination(&self, sink: &SinkRow) -> Result<Result<Destination, SendError>, StoreError> {
+    pub(super) async fn destination(&self, sink: &SinkRow) -> Result<Result<Destination, SendError>, StoreError> {
         let settings = Settings::of(sink)?;
         let secret = match self.secret(sink) {
             Ok(secret) => secret,
             Err(error) => return Ok(Err(SendError::Unusable(error.to_string()))),
         };
-        let found = Destination::of(&settings, secret.as_ref(), &self.bounds());
+        let found = Destination::of(&settings, secret.as_ref(), &self.bounds().await);
         Ok(found.map_err(|invalid| SendError::Unusable(invalid.to_string())))
     }
 
-    fn bounds(&self) -> Bounds {
-        let trust = self.trust.get_or_init(|| client_config(&self.config.ca));
-        Bounds { allow_private: self.config.allow_private, trust: trust.clone() }
+    /// What is allowed. Whom the system trusts is read once, where it keeps nobody waiting.
+    async fn bounds(&self) -> Bounds {
+        let read = || async {
+            let more = self.config.ca.clone();
+            let reading = tokio::task::spawn_blocking(move || client_config(&more));
+            reading.await.expect("reading certificates does not panic")
+        };
+        let trust = self.trust.get_or_init(read).await;
+        Bounds { allow_private: self.config.allow_private, trust: Arc::clone(trust) }
     }
 
     fn secret(&self, sink: &SinkRow) -> Result<Option<Secret>, SinkError> {

@@ -147,7 +147,7 @@ impl Sinks {
         if page.events.is_empty() {
             return self.moved(&sink, &page.end, 0).await;
         }
-        let sent = match self.destination(&sink)? {
+        let sent = match self.destination(&sink).await? {
             Ok(destination) => {
                 let parcel = self.pack(&destination, &sink, &mut page);
                 let count = parcel.items.len();

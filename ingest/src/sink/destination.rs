@@ -56,11 +56,17 @@ pub(super) struct Bounds {
     pub(super) trust: Arc<ClientConfig>,
 }
 
+impl Bounds {
+    fn target(&self, url: &str) -> Result<Target, webhook::TargetError> {
+        Target::parse(url, self.allow_private).map(|target| target.trusting(Arc::clone(&self.trust)))
+    }
+}
+
 impl Destination {
     /// The way to where settings lead.
     pub(super) fn of(settings: &Settings, secret: Option<&Secret>, bounds: &Bounds) -> Result<Self, Invalid> {
         let target =
-            |url: &str| Target::parse(url, bounds.allow_private).map_err(|error| Invalid::new("url", error));
+            |url: &str| bounds.target(url).map_err(|error| Invalid::new("url", error));
         let token = || secret.map(header).transpose();
         Ok(match settings {
             Settings::Webhook { url, single } => {
@@ -220,7 +226,7 @@ fn bucket(settings: &Settings, secret: Option<&Secret>, bounds: &Bounds) -> Resu
     let endpoint = endpoint.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
     let missing = |field| move || Invalid::new(field, "is missing");
     Ok(Bucket::S3 {
-        endpoint: Target::parse(&endpoint, bounds.allow_private)
+        endpoint: bounds.target(&endpoint)
             .map_err(|error| Invalid::new("endpoint", error))?,
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),

@@ -17,13 +17,13 @@ mod send;
 mod settings;
 pub mod vault;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use shared::event::TenantId;
 use shared::note::KeyName;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use uuid::Uuid;
 
 pub use admin::{SinkError, Tried, Wanted};
@@ -48,7 +48,7 @@ pub struct Sinks {
     /// This process, as it takes leases.
     me: Uuid,
     changed: Notify,
-    trust: OnceLock<Arc<ClientConfig>>,
+    trust: OnceCell<Arc<ClientConfig>>,
 }
 
 impl Sinks {
@@ -69,7 +69,7 @@ impl Sinks {
             host,
             me,
             changed: Notify::new(),
-            trust: OnceLock::new(),
+            trust: OnceCell::new(),
         })
     }
 

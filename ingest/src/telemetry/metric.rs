@@ -273,8 +273,20 @@ pub const ALL: &[Metric] = &[
         "Watched databases that could not be read",
     ),
     metric("edgetrail_webhooks_total", Counter, &["result"], "calls", "Webhooks about people's own activity"),
-    metric("edgetrail_sink_sent_total", Counter, &["sink"], "events", "Events that a receiver took, repeated ones too"),
-    metric("edgetrail_sink_failures_total", Counter, &["sink"], "attempts", "Attempts to forward that failed"),
+    metric(
+        "edgetrail_sink_sent_total",
+        Counter,
+        &["sink"],
+        "events",
+        "Events that a receiver took, repeated ones too",
+    ),
+    metric(
+        "edgetrail_sink_failures_total",
+        Counter,
+        &["sink"],
+        "attempts",
+        "Attempts to forward that failed",
+    ),
     metric(
         "edgetrail_sink_lag_seconds",
         Gauge,

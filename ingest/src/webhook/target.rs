@@ -5,9 +5,11 @@
 //! another address in between gets nothing. Redirects are not followed, and no proxy is asked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use rustls::ClientConfig;
 
 /// Why nothing may go there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,10 +32,11 @@ pub enum TargetError {
 }
 
 /// An address that messages are sent to.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Target {
     url: Url,
     allow_private: bool,
+    trust: Option<Arc<ClientConfig>>,
 }
 
 impl std::fmt::Debug for Target {
@@ -57,11 +60,17 @@ impl Target {
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err(TargetError::Extras);
         }
-        let target = Self { url, allow_private };
+        let target = Self { url, allow_private, trust: None };
         match target.literal() {
             Some(address) if !target.takes(address) => Err(TargetError::Private),
             _ => Ok(target),
         }
+    }
+
+    /// The same, by certificates that others trust than the system does. To read those of the system anew for each client takes long.
+    #[must_use]
+    pub fn trusting(self, trust: Arc<ClientConfig>) -> Self {
+        Self { trust: Some(trust), ..self }
     }
 
     /// Its URL.
@@ -76,6 +85,9 @@ impl Target {
     pub async fn client(&self) -> Result<Client, TargetError> {
         crate::tls::use_ring();
         let mut builder = Client::builder().redirect(Policy::none()).no_proxy().referer(false);
+        if let Some(trust) = &self.trust {
+            builder = builder.tls_backend_preconfigured(ClientConfig::clone(trust));
+        }
         if self.literal().is_none() {
             let host = self.url.host_str().ok_or(TargetError::Url)?;
             let port = self.url.port_or_known_default().ok_or(TargetError::Url)?;
@@ -220,7 +232,7 @@ mod tests {
             ("https://2130706433/", TargetError::Private),
             ("https://169.254.169.254/latest/meta-data", TargetError::Private),
         ] {
-            assert_eq!(Target::parse(text, false), Err(error), "{text}");
+            assert_eq!(Target::parse(text, false).err(), Some(error), "{text}");
         }
         let shown = format!("{:?}", Target::parse("https://hooks.example.com/s3cret", false));
         assert!(!shown.contains("s3cret"), "{shown}");
