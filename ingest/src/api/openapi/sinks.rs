@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::operation::{Operation, Tag};
 use super::schema::{
-    about, count, flag, list, named, nullable, number, object, object_with, one_of, text, time, uuid,
+    about, count, flag, list, named, nullable, number, object, object_with, one_of, shaped, text, time, uuid,
 };
 use crate::sink::Settings;
 
@@ -46,7 +46,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives("That it is gone.", object([("removed", uuid())])),
         post("/v1/fingerprint", "test_fingerprint", "Whether a value, such as a leaked token, was used")
             .details("The value is compared by the edge's keyed hash of it. It is neither stored nor logged.")
-            .takes(object([("value", text())]))
+            .takes(object([("value", shaped("^[^\\u0000]+$"))]))
             .gives("Where it was used.", named("Fingerprint"))
             .refuses(409, "The key of fingerprints is not here."),
     ]
