@@ -287,7 +287,10 @@ impl Sinks {
     }
 
     /// The way to a stored sink; the inner error says why there is none now.
-    pub(super) async fn destination(&self, sink: &SinkRow) -> Result<Result<Destination, SendError>, StoreError> {
+    pub(super) async fn destination(
+        &self,
+        sink: &SinkRow,
+    ) -> Result<Result<Destination, SendError>, StoreError> {
         let settings = Settings::of(sink)?;
         let secret = match self.secret(sink) {
             Ok(secret) => secret,

@@ -65,8 +65,7 @@ impl Bounds {
 impl Destination {
     /// The way to where settings lead.
     pub(super) fn of(settings: &Settings, secret: Option<&Secret>, bounds: &Bounds) -> Result<Self, Invalid> {
-        let target =
-            |url: &str| bounds.target(url).map_err(|error| Invalid::new("url", error));
+        let target = |url: &str| bounds.target(url).map_err(|error| Invalid::new("url", error));
         let token = || secret.map(header).transpose();
         Ok(match settings {
             Settings::Webhook { url, single } => {
@@ -226,8 +225,7 @@ fn bucket(settings: &Settings, secret: Option<&Secret>, bounds: &Bounds) -> Resu
     let endpoint = endpoint.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
     let missing = |field| move || Invalid::new(field, "is missing");
     Ok(Bucket::S3 {
-        endpoint: bounds.target(&endpoint)
-            .map_err(|error| Invalid::new("endpoint", error))?,
+        endpoint: bounds.target(&endpoint).map_err(|error| Invalid::new("endpoint", error))?,
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),
         region,
