@@ -642,7 +642,7 @@ async fn a_stream_that_was_paused_under_load_catches_up_with_nothing_missing_and
     // What it says now is not what it does: it keeps the events, and they come again.
     receiver.turn(Manner::Refuses(503));
     send(&it.server, 4_000, 5_000).await;
-    let it = it.restart().await;
+    let it = Box::pin(it.restart()).await;
     receiver.turn(Manner::Takes);
     send(&it.server, 5_000, 6_000).await;
     for _ in 0..600 {

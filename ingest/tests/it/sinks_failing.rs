@@ -165,7 +165,7 @@ async fn an_address_that_is_private_by_now_gets_nothing_and_its_health_says_why(
         id(&it.make(json!({"kind": "otlp", "name": "moved", "url": url.replace("http:", "https:")})).await);
     let mut variables = it.variables.clone();
     variables.retain(|(name, _)| name != "EDGETRAIL__SINKS__ALLOW_PRIVATE");
-    let it = Forwarding { variables, ..it }.restart().await;
+    let it = Box::pin(Forwarding { variables, ..it }.restart()).await;
     let mut producer = it.server.producer().await;
     it.server.send(&producer.seal(&[sample(1)])).await;
     eventually(async || it.health(&sink).await["last_error"].is_string()).await;
