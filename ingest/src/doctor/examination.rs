@@ -119,11 +119,8 @@ async fn inside(
 ) -> Result<Vec<Finding>, StoreError> {
     let now = clock.now().to_utc();
     let mut findings = judge::database(&vitals::server(store).await?, now);
-    let (found, wanted) = match store.schema().await {
-        Ok(schema) => schema,
-        // There is no table of migrations yet.
-        Err(_) => (0, i64::MAX),
-    };
+    // Where there is no table of migrations yet, it cannot be read.
+    let (found, wanted) = store.schema().await.unwrap_or((0, i64::MAX));
     let schema = if wanted == i64::MAX {
         Finding::failed(
             "schema",

@@ -241,9 +241,9 @@ impl Report {
             kind,
             at,
             execution_id: None,
-            agent_id: agent_id.and_then(|id| name_of(id)),
-            agent_name: name.and_then(|name| name_of(name)),
-            user_id: user.and_then(|id| name_of(id)),
+            agent_id: agent_id.and_then(name_of),
+            agent_name: name.and_then(name_of),
+            user_id: user.and_then(name_of),
             error: details.get("error").as_str().and_then(error_of),
             said: Said { is_proven: proven.is_some(), ..Said::default() },
         }

@@ -17,7 +17,7 @@ use tests::stack::{
     Api, Ingest, IngestSpec, Process, QueueOptions, SigningKey, Worker, edge_bundle, edgetrail_bin,
     free_port, workspace_root,
 };
-use tests::wire::{Call, send};
+use tests::wire::send;
 
 use crate::scene::{creating_application, creation};
 

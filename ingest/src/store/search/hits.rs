@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::condition;
+use crate::store::tallies::Span;
 use crate::store::{Doing as _, StoreError};
 
 /// What the server itself says when a rule fires: no rule finds it, or one would find its own alerts for ever.
@@ -331,10 +332,10 @@ fn push_spans(sql: &mut QueryBuilder<Postgres>, questions: &[Question]) {
 }
 
 /// Spans of tenants, of which no two of one tenant meet.
-fn merged(questions: &[Question]) -> Vec<(&str, (DateTime<Utc>, DateTime<Utc>))> {
+fn merged(questions: &[Question]) -> Vec<(&str, Span)> {
     let mut spans: Vec<_> = questions.iter().map(|it| (it.tenant.as_str(), it.span)).collect();
     spans.sort_unstable();
-    let mut merged: Vec<(&str, (DateTime<Utc>, DateTime<Utc>))> = Vec::new();
+    let mut merged: Vec<(&str, Span)> = Vec::new();
     for (tenant, (from, to)) in spans {
         match merged.last_mut() {
             Some((known, (_, end))) if *known == tenant && from <= *end => *end = to.max(*end),
