@@ -56,7 +56,7 @@ async function look(tab, name, parts) {
 
 // Pages that show the state of things, with what their ARIA snapshots must hold.
 const places = [
-  ["dashboard", "/dashboard", ['heading "Dashboard"', 'navigation "Time"', 'heading "Health"', 'heading "Agents, last 24 hours"', 'link "Credit balance: not seen', 'link "Integrity"', 'link "Losses"', 'group "Events over time', 'group "Sign-ins over time', 'group "Changes over time', 'heading "Actors"', 'heading "Countries"']],
+  ["dashboard", "/dashboard", ['heading "Dashboard"', 'navigation "Time"', 'heading "Health"', 'heading "Agents, last 24 hours"', 'link "Credits used: not seen', 'link "Integrity"', 'link "Losses"', 'group "Events over time', 'group "Sign-ins over time', 'group "Changes over time', 'heading "Actors"', 'heading "Countries"']],
   ["runs", "/runs", ['heading "Runs"', 'combobox "Status"', 'textbox "Agent"', 'link "Support bot"', 'table']],
   ["run", "/runs/run-6", ['heading "Run of', 'heading "Its events"', 'cell "366 (by the answer)"']],
   ["agents", "/agents", ['heading "Agents"', 'heading "In figures"', 'link "agent-7"']],
