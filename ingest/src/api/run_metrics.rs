@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::Query;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use shared::problem::Problem;
 
 use super::events::parse_time;
 use super::executions::window_view;
@@ -138,7 +139,8 @@ fn read(state: &State, asked: Parameters, has_series: bool) -> Result<Asked, Ans
     let from = from.unwrap_or(to - DEFAULT_WINDOW).min(to);
     let length = to - from;
     if by == Some("hour") && length > BY_HOUR.1 {
-        return Err(Answer::parameter("by", "is hour for 31 days at most"));
+        let problem = Problem::new(422, "window-too-long", "The window is too long for hours");
+        return Err(Answer(problem.detail("by: is hour for 31 days at most")));
     }
     let by_day = by.map_or(length > BY_HOUR.0, |by| by == "day");
     let unit = if has_series && by_day { DAY_MS } else { HOUR_MS };

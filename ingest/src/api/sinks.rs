@@ -161,7 +161,7 @@ pub(super) async fn replay(
     let Replay { from } = body::object(&state, request).await?;
     // The database's times end there.
     if !(DateTime::UNIX_EPOCH..=state.clock.now().to_utc()).contains(&from) {
-        return Err(Answer::parameter("from", "is not a time between 1970 and now"));
+        return Err(refused("from", "is not a time between 1970 and now"));
     }
     let sink = state.sinks.replay(&reader.tenant, &reader.key, id(&text)?, from).await?;
     view(&state, &sink).await
@@ -198,13 +198,19 @@ async fn wanted(state: &Shared, request: Request) -> Result<Wanted, Answer> {
     written.read().map_err(|invalid| SinkError::from(invalid).into())
 }
 
+/// What a sink cannot be told.
+fn refused(field: &str, reason: impl std::fmt::Display) -> Answer {
+    let problem = Problem::new(422, "sink-refused", "The sink cannot be so");
+    Answer(problem.detail(format_args!("{field}: {reason}")))
+}
+
 impl From<SinkError> for Answer {
     fn from(error: SinkError) -> Self {
         let conflict = |kind: &'static str, title: &'static str| {
             Self(Problem::new(409, kind, title).detail(error.to_string()))
         };
         match error {
-            SinkError::Invalid(invalid) => Self::parameter(invalid.field, invalid.reason),
+            SinkError::Invalid(Invalid { field, reason }) => refused(field, reason),
             SinkError::Missing => Self::not_found("no sink of this id"),
             SinkError::NoKey => conflict("no-sink-key", "Secrets of sinks cannot be kept"),
             SinkError::Full => conflict("too-many-sinks", "There are as many sinks as a tenant may have"),

@@ -376,6 +376,7 @@ async fn many_accounts_are_asked_about_together_and_get_the_answers_that_each_wo
     for n in (0..ACCOUNTS).step_by(20) {
         assert_eq!(answers(&questions[n..=n]).await[0], together[n], "account {n}");
     }
+    transaction.rollback().await.expect("ended");
     server.stop().await;
 }
 

@@ -486,7 +486,7 @@ async fn runs_are_listed_by_what_is_asked_and_page_by_page() {
     server.get("/v1/metrics/agents/a9").await.problem(404);
     server.get("/v1/metrics/agents?by=day").await.problem(400);
     server.get("/v1/metrics/agents/a1?by=week").await.problem(400);
-    server.get("/v1/metrics/agents/a1?by=hour&from=2020-01-01T00:00:00Z").await.problem(400);
+    server.get("/v1/metrics/agents/a1?by=hour&from=2020-01-01T00:00:00Z").await.problem(422);
 
     // Who may not see personal data sees none, here as in events.
     let masked = new_key(&server.store, "demo", Role::Viewer).await;

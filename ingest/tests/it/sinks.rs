@@ -468,7 +468,7 @@ async fn only_admins_make_sinks_and_a_secret_is_never_shown_again() {
     let sink = id(&it.make(wanted).await);
     let mut moved = json!({"kind": "ocsf", "name": "siem", "url": receiver.url("/elsewhere")});
     let path = format!("/v1/sinks/{sink}");
-    let problem = it.server.post_as_admin(&path, &moved.to_string()).await.problem(400);
+    let problem = it.server.post_as_admin(&path, &moved.to_string()).await.problem(422);
     assert!(problem["detail"].as_str().is_some_and(|text| text.starts_with("secret: ")), "{problem}");
     moved["secret"] = json!("other-token");
     assert_eq!(it.server.post_as_admin(&path, &moved.to_string()).await.status, 200);
@@ -535,7 +535,7 @@ async fn what_is_wrong_with_a_sink_is_told_by_its_field() {
             "endpoint: ",
         ),
     ] {
-        let problem = server.post_as_admin("/v1/sinks", &wanted.to_string()).await.problem(400);
+        let problem = server.post_as_admin("/v1/sinks", &wanted.to_string()).await.problem(422);
         let detail = problem["detail"].as_str().expect("a detail");
         assert!(detail.starts_with(said), "{wanted}: {detail}");
     }

@@ -158,6 +158,8 @@ try {
     await tab.keyboard.press("ArrowDown");
     await tab.keyboard.press("Enter");
     await tab.keyboard.type(">=warning");
+    // Escape is for what is offered, once it is there.
+    await tab.waitForLoadState("networkidle");
     await tab.keyboard.press("Escape");
     await tab.keyboard.press("Enter");
     await tab.waitForURL(/severity/);

@@ -78,7 +78,8 @@ pub(super) fn operations() -> Vec<Operation> {
                 ("intensity", named("Intensity")),
             ]),
         )
-        .refuses(404, missing),
+        .refuses(404, missing)
+        .refuses(422, "The window is too long for hours."),
         windowed(
             get("/v1/metrics/users", "list_user_metrics", "What the runs for each user add up to"),
             hours,
@@ -103,7 +104,8 @@ pub(super) fn operations() -> Vec<Operation> {
                 ("series", list(named("RunMetricsSince"))),
             ]),
         )
-        .refuses(404, missing),
+        .refuses(404, missing)
+        .refuses(422, "The window is too long for hours."),
     ]
 }
 

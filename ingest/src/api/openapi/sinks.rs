@@ -12,6 +12,7 @@ pub(super) fn operations() -> Vec<Operation> {
     let get = |path, id, summary| Operation::get(path, id, Tag::Forwarding, summary);
     let post = |path, id, summary| Operation::post(path, id, Tag::Forwarding, summary);
     let missing = "There is no sink of this id.";
+    let refused = "A field is missing, not for this kind, or not what it must be.";
     let of_one = |operation: Operation| operation.part("id", uuid(), "The sink's id.").refuses(404, missing);
     let conflicts =
         "Its name is another's, there are as many sinks as a tenant may have, or secrets cannot be kept.";
@@ -24,13 +25,15 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .takes(named("NewSink"))
             .gives("The sink.", named("MadeSink"))
-            .refuses(409, conflicts),
+            .refuses(409, conflicts)
+            .refuses(422, refused),
         of_one(get("/v1/sinks/{id}", "read_sink", "One sink with its health")).gives("The sink.", named("Sink")),
         of_one(post("/v1/sinks/{id}", "change_sink", "Changes a sink, except for its kind and its place"))
             .details("Without `secret` it keeps the one it has, unless it leads elsewhere than before.")
             .takes(named("NewSink"))
             .gives("The sink.", named("Sink"))
-            .refuses(409, conflicts),
+            .refuses(409, conflicts)
+            .refuses(422, refused),
         of_one(post("/v1/sinks/{id}/pause", "pause_sink", "Stops sending; what follows waits"))
             .gives("The sink.", named("Sink")),
         of_one(post("/v1/sinks/{id}/resume", "resume_sink", "Goes on at its place, at once"))
@@ -38,7 +41,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .refuses(409, "Its filter named somebody who was erased: it needs another."),
         of_one(post("/v1/sinks/{id}/replay", "replay_sink", "Sends once more what arrived from a time on"))
             .takes(object([("from", about(time(), "Not after now. Events carry the ids that they had."))]))
-            .gives("The sink.", named("Sink")),
+            .gives("The sink.", named("Sink"))
+            .refuses(422, "The time is not between 1970 and now."),
         of_one(post("/v1/sinks/{id}/test", "test_sink", "Sends a message that is no event of the log"))
             .gives("What became of it.", object([("delivered", flag()), ("error", nullable(text()))]))
             .refuses(409, "Secrets cannot be opened."),
