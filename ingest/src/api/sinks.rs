@@ -29,7 +29,7 @@ struct Written {
     region: Option<String>,
     access_key_id: Option<String>,
     secret: Option<String>,
-    max_event_bytes: Option<i32>,
+    max_event_bytes: Option<f64>,
 }
 
 /// From when on events are sent once more.
@@ -92,7 +92,7 @@ impl Written {
             settings,
             secret: self.secret.map(Secret::new),
             query: self.query,
-            max_event_bytes: self.max_event_bytes,
+            max_event_bytes: self.max_event_bytes.map(whole).transpose()?,
         })
     }
 }
@@ -196,6 +196,13 @@ async fn view(state: &Shared, sink: &SinkRow) -> Result<Json<Value>, Answer> {
 async fn wanted(state: &Shared, request: Request) -> Result<Wanted, Answer> {
     let written: Written = body::object(state, request).await?;
     written.read().map_err(|invalid| SinkError::from(invalid).into())
+}
+
+/// A whole number, which JSON may write with a fraction of nothing.
+fn whole(number: f64) -> Result<i32, Invalid> {
+    let fits = number.fract() == 0.0 && (0.0..=f64::from(i32::MAX)).contains(&number);
+    let reason = "is not a whole number".to_owned();
+    if fits { Ok(number as i32) } else { Err(Invalid { field: "max_event_bytes", reason }) }
 }
 
 /// What a sink cannot be told.
