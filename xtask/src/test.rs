@@ -26,11 +26,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     } else {
         checked(&["test", "--workspace", "--no-fail-fast"])?;
     }
-    step("traces, a feature of its own");
-    checked(&["test", "-p", "ingest", "--features", "otlp", "--test", "otlp"])?;
     step("clippy");
     checked(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-    checked(&["clippy", "-p", "ingest", "--features", "otlp", "--all-targets", "--", "-D", "warnings"])?;
     checked(&["clippy", "-p", "edge", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"])?;
     optional("cargo deny", &mut cargo(&["deny", "--version"]), || {
         command::run(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))

@@ -19,7 +19,7 @@ static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 /// The layer that turns our spans into traces, if there is a collector.
 pub fn layer<S>() -> Option<impl Layer<S> + Send + Sync>
 where
-    S: Subscriber + for<'span> LookupSpan<'span>,
+    S: Send + Sync + Subscriber + for<'span> LookupSpan<'span>,
 {
     std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT")?;
     crate::tls::use_ring();
