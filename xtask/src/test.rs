@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     step("clippy");
     checked(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    checked(&["clippy", "-p", "ingest", "--features", "otlp", "--all-targets", "--", "-D", "warnings"])?;
     checked(&["clippy", "-p", "edge", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"])?;
     optional("cargo deny", &mut cargo(&["deny", "--version"]), || {
         command::run(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))
