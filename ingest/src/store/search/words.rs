@@ -150,9 +150,11 @@ impl Words {
                     }
                 }
             }
-            let is_last = bundle.lengths.len() < size;
+            let is_last = bundle.count() < size;
             let is_full = found.len() + ids.len() >= limit;
-            let Some(oldest) = bundle.oldest else { return Ok(found) };
+            let Some(oldest) = bundle.oldest(&mut transaction, &scope, after).await? else {
+                return Ok(found);
+            };
             if !ids.is_empty() {
                 found.extend(
                     events::those(&mut transaction, scope.tenant.as_str(), &ids, (oldest.filed_at, to))
@@ -173,16 +175,16 @@ impl Words {
     }
 }
 
-/// The openings of events in one row, newest first: rows, and arrays of other columns, cost the database and this process several
-/// times what looking at the openings does.
+/// The openings of events in one row, newest first: rows, and arrays of any column, cost the database and this process several times
+/// what looking at the openings does.
 #[derive(Debug, Default)]
 struct Bundle {
-    /// Of each opening, in bytes.
-    lengths: Vec<i32>,
+    /// Of each opening in bytes, four bytes for each, the most significant first.
+    lengths: Vec<u8>,
     /// One after the other.
     bytes: Vec<u8>,
-    /// Where the last one lies.
-    oldest: Option<Position>,
+    /// When the last one is filed.
+    oldest_at: Option<DateTime<Utc>>,
 }
 
 impl Bundle {
@@ -194,8 +196,7 @@ impl Bundle {
     ) -> Result<Self, StoreError> {
         let doing = "looking for words";
         let mut sql = QueryBuilder::<Postgres>::new(
-            "select array_agg(octet_length(opening)), string_agg(opening, ''::bytea), min(filed_at),
-                 (array_agg(id))[count(*)]
+            "select string_agg(int4send(octet_length(opening)), ''::bytea), string_agg(opening, ''::bytea), min(filed_at)
              from (select id, filed_at, opening from events",
         );
         scope.push(&mut sql);
@@ -203,19 +204,45 @@ impl Bundle {
         sql.push(" order by filed_at desc, id desc limit ").push_bind(i64::try_from(size).unwrap_or(0));
         sql.push(") newest");
         let row = sql.build().fetch_one(connection).await.doing(doing)?;
-        let lengths: Option<Vec<i32>> = row.try_get(0).doing(doing)?;
+        let lengths: Option<Vec<u8>> = row.try_get(0).doing(doing)?;
         let Some(lengths) = lengths else { return Ok(Self::default()) };
-        let oldest = Position { filed_at: row.try_get(2).doing(doing)?, id: row.try_get(3).doing(doing)? };
-        Ok(Self { lengths, bytes: row.try_get(1).doing(doing)?, oldest: Some(oldest) })
+        let (bytes, oldest_at) = (row.try_get(1).doing(doing)?, row.try_get(2).doing(doing)?);
+        Ok(Self { lengths, bytes, oldest_at })
+    }
+
+    fn count(&self) -> usize {
+        self.lengths.len() / 4
     }
 
     fn openings(&self) -> impl Iterator<Item = &[u8]> {
+        let (lengths, _) = self.lengths.as_chunks::<4>();
         let mut rest = self.bytes.as_slice();
-        self.lengths.iter().map_while(move |length| {
-            let (opening, after) = rest.split_at_checked(usize::try_from(*length).ok()?)?;
+        lengths.iter().map_while(move |length| {
+            let (opening, after) =
+                rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
             rest = after;
             Some(opening)
         })
+    }
+
+    /// Where the last one lies: what follows it is the next bundle. The database is only asked where the opening does not say it.
+    async fn oldest(
+        &self,
+        connection: &mut PgConnection,
+        scope: &Scope,
+        after: Option<Position>,
+    ) -> Result<Option<Position>, StoreError> {
+        let Some((filed_at, last)) = self.oldest_at.zip(self.openings().last()) else { return Ok(None) };
+        if let Some(event) = events::read(last) {
+            return Ok(Some(Position { filed_at, id: event.id.uuid() }));
+        }
+        let mut sql = QueryBuilder::<Postgres>::new("select id from events");
+        scope.push(&mut sql);
+        push_after(&mut sql, after);
+        let before = i64::try_from(self.count()).unwrap_or(0) - 1;
+        sql.push(" order by filed_at desc, id desc limit 1 offset ").push_bind(before);
+        let id = sql.build_query_scalar().fetch_optional(connection).await.doing("looking for words")?;
+        Ok(id.map(|id| Position { filed_at, id }))
     }
 }
 
@@ -242,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_bundle_that_is_cut_ends() {
-        let bundle = Bundle { lengths: vec![2, 0, 5, 1], bytes: b"abcut".to_vec(), oldest: None };
+        let lengths = [2_u32, 0, 5, 1].into_iter().flat_map(u32::to_be_bytes).collect();
+        let bundle = Bundle { lengths, bytes: b"abcut".to_vec(), oldest_at: None };
         assert_eq!(bundle.openings().collect::<Vec<_>>(), [&b"ab"[..], b""]);
     }
 
