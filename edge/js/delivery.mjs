@@ -95,7 +95,8 @@ async function signed(batch, env) {
 async function accepted(framed, env) {
   const { direct, url, content_type } = configured(env).delivery;
   if (!direct) {
-    await within(SEND_MS, env.EVENTS.send(framed, { contentType: "bytes" }), "the queue did not answer");
+    // A copy: the platform takes the bytes that it is given away from us, also where it fails to send them.
+    await within(SEND_MS, env.EVENTS.send(framed.slice(), { contentType: "bytes" }), "the queue did not answer");
     return true;
   }
   const headers = { "content-type": content_type };

@@ -143,6 +143,15 @@ async fn a_queue_that_is_full_is_tried_again() {
     a_broken_queue_costs_no_response_and_no_event(with_queue!("Promise.reject(new Error('full'))")).await;
 }
 
+#[tokio::test]
+async fn a_queue_that_takes_the_bytes_and_then_fails_gets_the_same_bytes_again() {
+    // As the platform does it: the buffer is gone as soon as the send begins.
+    a_broken_queue_costs_no_response_and_no_event(with_queue!(
+        "(structuredClone(message[0], { transfer: [message[0].buffer] }), Promise.reject(new Error('gone')))"
+    ))
+    .await;
+}
+
 /// A stand-in for a backend that fails: what it takes, it counts; what the real one would do is not its matter.
 async fn failing_backend(failures: usize, never: bool) -> (Server, Arc<Mutex<Vec<u64>>>) {
     let taken: Arc<Mutex<Vec<u64>>> = Arc::default();
