@@ -8,7 +8,9 @@ use clap::Parser;
 use tests::chaos::{Length, run};
 
 #[derive(Debug, Parser)]
-#[command(about = "Kills, cuts, fills and restores everything under load, and counts what became of each act")]
+#[command(
+    about = "Kills, cuts, fills and restores everything under load, and counts what became of each act"
+)]
 struct Arguments {
     /// What repeats a run's faults: their kinds, order, combinations and pauses.
     #[arg(long, default_value_t = 1)]

@@ -8,7 +8,7 @@ use shared::event::Outcome;
 
 use super::acts::{Act, Answered};
 use super::app::{Mode, Seen};
-use super::ledger::{Account, Batches, Ledger};
+use super::ledger::{Batches, Ledger};
 use super::stand::{Kill, Restored, Stored, StoredAct};
 use super::wire::{Passed, Place};
 
@@ -76,7 +76,9 @@ impl Known<'_> {
             let refused = matches!(&act.answered, Some((_, Answered::Refused)));
             if events.len() > 1 || seen.len() > 1 || (refused && !seen.is_empty()) {
                 account.twice += 1;
-                complain(&mut ledger.complaints, || format!("{name}: seen {}, stored {}", seen.len(), events.len()));
+                complain(&mut ledger.complaints, || {
+                    format!("{name}: seen {}, stored {}", seen.len(), events.len())
+                });
             }
             let Some(first) = seen.first() else {
                 let done = events.iter().any(|event| event.status.is_some_and(|status| status < 300));
@@ -147,7 +149,9 @@ impl Known<'_> {
             match (acts.contains(name.as_str()), orphans.contains(id.as_str())) {
                 (false, false) => {
                     ledger.intents_untold += 1;
-                    complain(&mut ledger.complaints, || format!("{name} was announced, and nothing tells its end"));
+                    complain(&mut ledger.complaints, || {
+                        format!("{name} was announced, and nothing tells its end")
+                    });
                 }
                 (true, true) => ledger.intents_early += 1,
                 (true, false) | (false, true) => {}
@@ -196,7 +200,8 @@ impl Known<'_> {
         }
         for (name, stream) in &streams {
             let missing = gaps(stream).flat_map(|(first, last)| first..=last);
-            let unexplained = missing.filter(|seq| !gone.contains(&((*name).to_owned(), *seq))).count() as u64;
+            let unexplained =
+                missing.filter(|seq| !gone.contains(&((*name).to_owned(), *seq))).count() as u64;
             if unexplained > 0 {
                 complain(&mut ledger.complaints, || format!("{unexplained} batches of {name} are missing"));
             }

@@ -128,11 +128,15 @@ fn judged(mode: Mode, name: &str, answer: &Answer) -> Answered {
     let (status, body) = mode.answer(name);
     let cut = mode == Mode::Stream && breaks_off(name);
     let whole = answer.body == body.as_bytes() && !cut;
-    if answer.status == status && whole && answer.header(HASH) == Some(&sha256(&answer.body)) {
+    if answer.status == status && whole && answer.header(HASH) == Some(sha256(&answer.body).as_str()) {
         Answered::Unchanged
     } else if mode == Mode::Closed && answer.status == 503 && answer.text().contains("audit-unavailable") {
         Answered::Refused
     } else {
-        Answered::Otherwise(format!("{} {}", answer.status, answer.text().chars().take(200).collect::<String>()))
+        Answered::Otherwise(format!(
+            "{} {}",
+            answer.status,
+            answer.text().chars().take(200).collect::<String>()
+        ))
     }
 }

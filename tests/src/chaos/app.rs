@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Json, Path};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, delete, post};
-use axum::{Router, http};
 use futures_util::stream;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -64,11 +64,14 @@ impl Mode {
     /// The request for an act of this name.
     pub fn call(self, name: &str) -> Call {
         match self {
-            Self::Open => Call::new("POST", "/api/create-agent").json(&json!({"agent": {"agent_name": name}})),
+            Self::Open => {
+                Call::new("POST", "/api/create-agent").json(&json!({"agent": {"agent_name": name}}))
+            }
             Self::Stream => Call::new("POST", "/api/agent-stream").json(&json!({"agent_id": name})),
             Self::Intent => Call::new("DELETE", format!("/api/agents/{name}")),
-            Self::Closed => Call::new("PUT", format!("/api/agents/{name}"))
-                .json(&json!({"agent": {"description": name}})),
+            Self::Closed => {
+                Call::new("PUT", format!("/api/agents/{name}")).json(&json!({"agent": {"description": name}}))
+            }
         }
     }
 
@@ -196,7 +199,7 @@ fn streamed(name: &str) -> Response {
         tokio::time::sleep(PACE).await;
         Some((part, parts))
     });
-    let headers = [(HASH, sha256(text.as_bytes())), (http::header::CONTENT_TYPE.as_str(), "text/event-stream".to_owned())];
+    let headers = [(HASH, sha256(text.as_bytes())), ("content-type", "text/event-stream".to_owned())];
     (headers, Body::from_stream(parts)).into_response()
 }
 

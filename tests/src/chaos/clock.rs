@@ -30,11 +30,10 @@ impl Clocks {
     /// There is no C compiler, or no PostgreSQL.
     pub fn new(dir: &Path) -> Result<Self, ChaosError> {
         let clocks = Self { dir: dir.to_path_buf() };
-        let failed = |path: &Path| ChaosError::file(path);
         let bin = dir.join("postgres");
-        fs::create_dir_all(&bin).map_err(failed(&bin))?;
+        fs::create_dir_all(&bin).map_err(ChaosError::file(&bin))?;
         let source = dir.join("shim.c");
-        fs::write(&source, include_str!("shim.c")).map_err(failed(&source))?;
+        fs::write(&source, include_str!("shim.c")).map_err(ChaosError::file(&source))?;
         let output = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .args([&clocks.library(), &source])
@@ -44,7 +43,7 @@ impl Clocks {
             return Err(ChaosError::Clocks(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
         for whose in Timekeeper::ALL {
-            fs::write(clocks.file(whose), 0_i64.to_ne_bytes()).map_err(failed(dir))?;
+            fs::write(clocks.file(whose), 0_i64.to_ne_bytes()).map_err(ChaosError::file(dir))?;
         }
         let real = postgres_bin()?;
         let settings: Vec<String> = clocks
@@ -55,9 +54,10 @@ impl Clocks {
         let script =
             format!("#!/bin/sh\n{} exec '{}' \"$@\"\n", settings.join(" "), real.join("postgres").display());
         let program = bin.join("postgres");
-        fs::write(&program, script).map_err(failed(&program))?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(failed(&program))?;
-        symlink(real.join("initdb"), bin.join("initdb")).map_err(failed(&bin))?;
+        fs::write(&program, script).map_err(ChaosError::file(&program))?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+            .map_err(ChaosError::file(&program))?;
+        symlink(real.join("initdb"), bin.join("initdb")).map_err(ChaosError::file(&bin))?;
         Ok(clocks)
     }
 
@@ -79,6 +79,15 @@ impl Clocks {
     /// The file is gone.
     pub fn jump(&self, of: &[Timekeeper], ahead: bool) -> Result<(), ChaosError> {
         self.set(of, if ahead { JUMP } else { -JUMP })
+    }
+
+    /// Sets the runtimes' clocks so far ahead that all is due that a jump put off: the queue counts by the time of day, and
+    /// what it was told to try later while the clock was ahead waits for that hour.
+    ///
+    /// # Errors
+    /// The file is gone.
+    pub fn hurry(&self) -> Result<(), ChaosError> {
+        self.set(&[Timekeeper::Edge], 2 * JUMP)
     }
 
     /// Sets clocks right.

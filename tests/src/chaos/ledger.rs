@@ -218,7 +218,8 @@ impl fmt::Display for Ledger {
         }
         writeln!(f)?;
         let total = self.total();
-        let rows = self.acts.iter().map(|(lane, account)| (lane.as_str(), account)).chain([("total", &total)]);
+        let rows =
+            self.acts.iter().map(|(lane, account)| (lane.as_str(), account)).chain([("total", &total)]);
         for (lane, account) in rows {
             write!(f, "{lane:width$}")?;
             for (_, value) in account.fields() {

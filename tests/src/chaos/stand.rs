@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 use tempfile::TempDir;
 
+use super::ChaosError;
 use super::acts::Way;
 use super::app::Application;
 use super::clock::Clocks;
@@ -19,11 +20,10 @@ use super::dice::Dice;
 use super::disk::Disk;
 use super::fault::{Timekeeper, Trouble, Victim};
 use super::wire::{Place, Proxy};
-use super::ChaosError;
 use crate::keys::{Keys, random};
 use crate::stack::{
-    Api, DEAD_LETTERS, DeliveryMode, EVENTS, EdgeConfig, Ingest, IngestSpec, QueueOptions, SigningKey, StackError, Surroundings, Worker,
-    edge_bundle, edgetrail_bin, entered_by, free_port, open_to_postgres,
+    Api, DEAD_LETTERS, DeliveryMode, EVENTS, EdgeConfig, Ingest, IngestSpec, QueueOptions, SigningKey,
+    StackError, Surroundings, Worker, edge_bundle, edgetrail_bin, entered_by, free_port, open_to_postgres,
 };
 
 /// How long anything may take that ends by itself, on a loaded machine.
@@ -34,8 +34,8 @@ const POLL: Duration = Duration::from_millis(100);
 const NOTEBOOK: &str = r#"import edge from "./edge.mjs";
 const told = (queue) => ({
   async send(bytes, options) {
+    const head = new TextDecoder("latin1").decode(bytes.slice(4, 300));
     await queue.send(bytes, options);
-    const head = new TextDecoder("latin1").decode(bytes.subarray(4, 300));
     console.log(`queued ${/^stream (\w+)$/m.exec(head)[1]} ${/^seq (\d+)$/m.exec(head)[1]}`);
   },
 });
@@ -126,16 +126,19 @@ impl Stand {
     /// # Errors
     /// A part does not start.
     pub async fn start(seed: u64, settings: &str, left_out: &mut Vec<String>) -> Result<Self, ChaosError> {
-        let dir = tempfile::Builder::new().prefix("edgetrail-chaos").tempdir().map_err(ChaosError::file(Path::new("/tmp")))?;
+        let dir = tempfile::Builder::new()
+            .prefix("edgetrail-chaos")
+            .tempdir()
+            .map_err(ChaosError::file(Path::new("/tmp")))?;
         open_to_postgres(dir.path())?;
         let mut given = |what: &str, error: ChaosError| left_out.push(format!("{what}: {error}"));
         let folder = dir.path().join("ingest");
         let disk = Disk::mount(&folder).map_err(|error| given("disk full", error)).ok();
-        let clocks = Clocks::new(&dir.path().join("clocks")).map_err(|error| given("clock jumps", error)).ok();
-        let variables =
-            |whose| clocks.as_ref().map(|clocks| clocks.variables(whose)).unwrap_or_default();
+        let clocks =
+            Clocks::new(&dir.path().join("clocks")).map_err(|error| given("clock jumps", error)).ok();
+        let variables = |whose| clocks.as_ref().map(|clocks| clocks.variables(whose)).unwrap_or_default();
 
-        let application = Application::start().await.map_err(ChaosError::file(Path::new("a port")))?;
+        let application = Application::start().await.map_err(ChaosError::Port)?;
         let keys = Keys::generate();
         let signing = SigningKey::generate();
         let copies = dir.path().join("copies");
@@ -149,14 +152,16 @@ impl Stand {
         let ingest = Ingest::start_with(&folder, spec, variables(Timekeeper::Ingest)).await?;
         let proxy = Proxy::start(ingest.address(), Dice::of_run(seed ^ 0x00ff_00ff))
             .await
-            .map_err(ChaosError::file(Path::new("a port")))?;
+            .map_err(ChaosError::Port)?;
 
         let plain = edge_bundle()?;
         let noted = entered_by(NOTEBOOK, &plain, &dir.path().join("bundle"))?;
         let mut hosts = [String::new(), String::new()];
         let mut workers = Vec::new();
         for (at, (mode, bundle, name)) in
-            [(DeliveryMode::Queue, &noted, "queue"), (DeliveryMode::Direct, &plain, "direct")].into_iter().enumerate()
+            [(DeliveryMode::Queue, &noted, "queue"), (DeliveryMode::Direct, &plain, "direct")]
+                .into_iter()
+                .enumerate()
         {
             let port = free_port(None)?;
             let origin = application.address();
@@ -173,7 +178,9 @@ impl Stand {
             let queue = QueueOptions { max_batch_timeout: 1, ..QueueOptions::default() };
             let surroundings =
                 Surroundings { variables: variables(Timekeeper::Edge), ..Surroundings::default() };
-            workers.push(Worker::start_in(&dir.path().join(name), bundle, port, vars, queue, surroundings).await?);
+            workers.push(
+                Worker::start_in(&dir.path().join(name), bundle, port, vars, queue, surroundings).await?,
+            );
         }
         let direct = workers.pop();
         let (queue, direct) =
@@ -270,6 +277,18 @@ impl Stand {
         clocks.right(of)
     }
 
+    /// Lets the time come that the queue waits for.
+    ///
+    /// # Errors
+    /// [`ChaosError::File`].
+    pub fn hurry(&self, hurry: bool) -> Result<(), ChaosError> {
+        match &self.clocks {
+            Some(clocks) if hurry => clocks.hurry(),
+            Some(clocks) => clocks.right(&[Timekeeper::Edge]),
+            None => Ok(()),
+        }
+    }
+
     /// Whether this machine can do it.
     pub fn can_jump(&self) -> bool {
         self.clocks.is_some()
@@ -297,7 +316,11 @@ impl Stand {
         // What was refused goes on being refused for a moment.
         tokio::time::sleep(Duration::from_secs(1)).await;
         disk.free()?;
-        if never { Err(ChaosError::Stuck("a full disk that the backend does not notice".to_owned())) } else { Ok(()) }
+        if never {
+            Err(ChaosError::Stuck("a full disk that the backend does not notice".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes a backup, lets some time pass, puts the database back to it, and reopens the log as an operator has to. Batches
@@ -339,7 +362,8 @@ impl Stand {
             then.iter().filter(|name| !now.contains(name)).cloned().collect()
         };
         let acts = |stored: &Stored| stored.acts.iter().map(|act| act.name.clone()).collect::<Vec<_>>();
-        let intents = |stored: &Stored| stored.intents.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let intents =
+            |stored: &Stored| stored.intents.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         self.restored.push(Restored {
             batches: stored.batches.difference(&left.batches).cloned().collect(),
             acts: gone(&acts(&left), &acts(&stored)),
@@ -358,7 +382,7 @@ impl Stand {
             let row = sqlx::query(
                 "select l.log_id, l.size, coalesce(p.size, 0) as published, (select count(*) from log_pending) as pending
                  from logs l left join log_publications p using (log_id)
-                 where tenant_id = 'demo' order by year desc, part desc limit 1",
+                 where l.tenant_id = 'demo' order by year desc, part desc limit 1",
             )
             .fetch_one(&mut database)
             .await?;
@@ -426,7 +450,9 @@ impl Stand {
         let mut database = self.database().await?;
         let mut look = database.begin().await?;
         sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *look).await?;
-        let batches = sqlx::query("select encode(stream, 'hex') as stream, seq from batches").fetch_all(&mut *look).await?;
+        let batches = sqlx::query("select encode(stream, 'hex') as stream, seq from batches")
+            .fetch_all(&mut *look)
+            .await?;
         let events = sqlx::query(
             "select e.id::text as id, e.action::text as action, coalesce(e.entity_id, e.entity_name)::text as name,
                     e.status, e.outcome, encode(b.stream, 'hex') as stream
@@ -493,13 +519,18 @@ impl Stand {
         Ok((output.status.code().unwrap_or(-1), report))
     }
 
-    /// What the backend wrote, for whoever looks for a cause.
+    /// The folder with what all parts wrote, for whoever looks for a cause.
     pub fn logs(&self) -> PathBuf {
         self.dir.path().to_path_buf()
     }
 
-    /// Keeps the folder with all logs and data.
+    /// Keeps the folder with all logs.
     pub fn keep(&mut self) {
+        // What lies on a disk of our own goes with it.
+        for name in ["edgetrail.log", "data.log"] {
+            // One that is not there says nothing.
+            let _ = fs::copy(self.dir.path().join("ingest").join(name), self.dir.path().join(name));
+        }
         self.dir.disable_cleanup(true);
     }
 }

@@ -247,8 +247,8 @@ async fn receive(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<Optio
     };
     let head = Message { bytes: rest[..body].to_vec(), body }.head().to_ascii_lowercase();
     let header = |name: &str| {
-        let lines = head.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned()).next()
+        let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+        lines.find_map(|(key, value)| (key == name).then(|| value.trim().to_owned()))
     };
     let bodiless = head.starts_with("http/1.1 304") || head.starts_with("http/1.1 204");
     let mut end = body;

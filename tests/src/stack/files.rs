@@ -92,7 +92,7 @@ pub fn entered_by(entry: &str, bundle: &Path, copy: &Path) -> Result<PathBuf, St
     }
     modules.insert(0, Module { name: "entry.mjs".to_owned(), kind: ModuleKind::EsModule });
     let list = serde_json::to_string(&modules)?;
-    for (name, text) in [("entry.mjs", entry), ("modules.json", &list)] {
+    for (name, text) in [("entry.mjs", entry), ("modules.json", list.as_str())] {
         fs::write(copy.join(name), text).map_err(failed(copy))?;
     }
     Ok(copy.to_path_buf())
@@ -103,7 +103,8 @@ pub fn entered_by(entry: &str, bundle: &Path, copy: &Path) -> Result<PathBuf, St
 /// # Errors
 /// The folder is not ours.
 pub fn open_to_postgres(dir: &Path) -> Result<(), StackError> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(StackError::io(dir.display().to_string()))
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+        .map_err(StackError::io(dir.display().to_string()))
 }
 
 /// The browser for tests: `EDGETRAIL_CHROMIUM`, or the first Chromium on the path.

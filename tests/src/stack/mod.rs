@@ -17,7 +17,8 @@ pub use api::{Api, ApiError};
 pub use capnp::{Module, ModuleKind, QueueOptions, WorkerSpec};
 pub use edge::{Auth, Delivery, DeliveryMode, EdgeConfig, Mount, Supabase};
 pub use files::{
-    chromium_bin, edge_bundle, edgetrail_bin, entered_by, open_to_postgres, postgres_bin, verifier_page, workerd_bin, workspace_root,
+    chromium_bin, edge_bundle, edgetrail_bin, entered_by, open_to_postgres, postgres_bin, verifier_page,
+    workerd_bin, workspace_root,
 };
 pub use ingest::{Ingest, IngestSpec};
 pub use process::{Process, free_port};

