@@ -277,16 +277,24 @@ impl Stand {
         clocks.right(of)
     }
 
-    /// Lets the time come that the queue waits for.
+    /// Lets the hour come that the queue waits for since a clock jumped: the runtimes' clocks go ahead, and the one with the
+    /// queue is started again, since its timers do not follow the time of day.
+    ///
+    /// # Errors
+    /// It does not start again.
+    pub async fn catch_up(&mut self, dice: &mut Dice) -> Result<(), ChaosError> {
+        if let Some(clocks) = &self.clocks {
+            clocks.hurry()?;
+        }
+        self.kill(&[Victim::QueueWorker], dice).await
+    }
+
+    /// Sets all clocks right.
     ///
     /// # Errors
     /// [`ChaosError::File`].
-    pub fn hurry(&self, hurry: bool) -> Result<(), ChaosError> {
-        match &self.clocks {
-            Some(clocks) if hurry => clocks.hurry(),
-            Some(clocks) => clocks.right(&[Timekeeper::Edge]),
-            None => Ok(()),
-        }
+    pub fn right(&self) -> Result<(), ChaosError> {
+        self.clocks.as_ref().map_or(Ok(()), |clocks| clocks.right(&Timekeeper::ALL))
     }
 
     /// Whether this machine can do it.
