@@ -81,13 +81,13 @@ impl Clocks {
         self.set(of, if ahead { JUMP } else { -JUMP })
     }
 
-    /// Sets the runtimes' clocks so far ahead that all is due that a jump put off: the queue counts by the time of day, and
-    /// what it was told to try later while the clock was ahead waits for that hour.
+    /// Sets clocks so far ahead that all is due that a jump put off: what was to happen later when a clock was ahead waits for
+    /// that hour.
     ///
     /// # Errors
     /// The file is gone.
-    pub fn hurry(&self) -> Result<(), ChaosError> {
-        self.set(&[Timekeeper::Edge], 2 * JUMP)
+    pub fn hurry(&self, of: &[Timekeeper]) -> Result<(), ChaosError> {
+        self.set(of, 2 * JUMP)
     }
 
     /// Sets clocks right.

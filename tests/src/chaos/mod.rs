@@ -31,7 +31,7 @@ use account::Known;
 use acts::{Acts, Lane, Way};
 use app::Mode;
 pub use dice::Dice;
-use fault::{Fault, Step};
+use fault::{Fault, Step, Timekeeper};
 use ledger::Ledger;
 use stand::{Stand, waited};
 
@@ -122,6 +122,8 @@ async fn rounds(
 ) -> Result<(), ChaosError> {
     let mut dice = Dice::of_run(ledger.seed);
     let acts = Arc::new(Acts::default());
+    // A log begins with its first entry, and a backup from before that would know of no log.
+    arrived(stand, &acts, &mut dice).await?;
     let clients = Clients::start(&acts, stand);
     loop {
         ledger.rounds += 1;
@@ -264,6 +266,8 @@ async fn verify(stand: &Stand, ledger: &mut Ledger) -> Result<(), ChaosError> {
 
 /// Lets the time be up for all that is not there, and closes the books.
 async fn close(stand: &mut Stand, ledger: &mut Ledger, acts: &Acts) -> Result<(), ChaosError> {
+    // What arrived while the clock was ahead is silent only after that hour.
+    stand.hurry(&Timekeeper::ALL)?;
     stand.configure(TIME_IS_UP).await?;
     let start = Instant::now();
     loop {

@@ -51,8 +51,8 @@ pub struct Setup {
     pub adjust: Adjust,
     /// More of the backend's configuration, as TOML.
     pub backend_more: &'static str,
-    /// Flags of the Worker's JavaScript engine.
-    pub v8_flags: &'static [&'static str],
+    /// What the Worker's runtime is started in.
+    pub surroundings: Surroundings,
 }
 
 pub type Adjust = Box<dyn FnOnce(&mut EdgeConfig) + Send>;
@@ -68,7 +68,7 @@ impl Default for Setup {
             backend: None,
             adjust: Box::new(|_| {}),
             backend_more: "",
-            v8_flags: &[],
+            surroundings: Surroundings::default(),
         }
     }
 }
@@ -104,9 +104,8 @@ impl Scene {
             ("SUPABASE_JWT_SECRET".to_owned(), keys.hs256_secret().to_owned()),
         ];
         let folder = dir.path().join("worker");
-        let v8_flags = setup.v8_flags.iter().map(|&flag| flag.to_owned()).collect();
-        let surroundings = Surroundings { v8_flags, ..Surroundings::default() };
-        let start = Worker::start_in(&folder, &bundle, worker_port, vars.clone(), setup.queue, surroundings);
+        let start =
+            Worker::start_in(&folder, &bundle, worker_port, vars.clone(), setup.queue, setup.surroundings);
         let worker = start.await.expect("a worker");
         Self { worker, ingest, origin, config, signing, dir, bundle, vars }
     }
