@@ -377,12 +377,13 @@ impl Stand {
         let acts = |stored: &Stored| stored.acts.iter().map(|act| act.name.clone()).collect::<Vec<_>>();
         let intents =
             |stored: &Stored| stored.intents.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        // What the backup had stored and not put under a head gets one before the log is closed.
+        let left_entries = self.size_of(&log).await?;
         self.restored.push(Restored {
             batches: stored.batches.difference(&left.batches).cloned().collect(),
             acts: gone(&acts(&left), &acts(&stored)),
             intents: gone(&intents(&left), &intents(&stored)),
-            // Not what the backup's head covers: entries of the backup that had none yet get one before the log is closed.
-            entries: had.saturating_sub(self.size_of(&log).await?),
+            entries: had.saturating_sub(left_entries),
         });
         Ok(())
     }
