@@ -44,6 +44,9 @@ const TIME_IS_UP: &str = "[publication]\ninterval_ms = 200\n\n[accounting]\nswee
 /// What is in the queue for longer than this at the end of a round was put off by a clock that jumped.
 const PUT_OFF: Duration = Duration::from_secs(10);
 
+/// The queue tries again after at most 300 s.
+const ARRIVES: Duration = Duration::from_secs(360);
+
 /// How long a campaign is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
@@ -247,7 +250,9 @@ async fn arrived(stand: &mut Stand, acts: &Acts, dice: &mut Dice) -> Result<(), 
         if waiting == 0 && dead == 0 && is_there(Way::Queue) && is_there(Way::Direct) {
             return stand.right();
         }
-        waited(start, &format!("what is on its way arrives: {waiting} batches wait, {dead} are dead"))?;
+        if start.elapsed() > ARRIVES {
+            return Err(ChaosError::Stuck(format!("{waiting} batches wait, {dead} are dead")));
+        }
     }
 }
 
