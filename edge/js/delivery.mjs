@@ -25,21 +25,29 @@ export async function deliver(bytes, tenant, env, { urgent = false, within: limi
     stream.waiting.shift().accepted = true;
     stream.dropped += 1; // declared in the next header
   }
-  const deadline = Date.now() + limit;
+  const end = { over: false };
+  const timer = setTimeout(() => (end.over = true), limit);
   const linger = urgent ? 0 : configured(env).delivery.linger_ms;
   if (!urgent) await sleep(linger);
-  while (!event.accepted && Date.now() < deadline) {
-    const idle = !stream.sender || Date.now() - stream.heard > SILENT_MS;
-    if (idle && Date.now() >= stream.pausedUntil) await send(stream, event, env);
+  while (!event.accepted && !end.over) {
+    const idle = !stream.sender || since(stream.heard) > SILENT_MS;
+    if (idle && since(stream.failed) >= stream.pause) await send(stream, event, env);
     if (!event.accepted) await sleep(Math.max(linger, 20));
   }
+  clearTimeout(timer);
   return event.accepted;
+}
+
+/** Milliseconds since a time of day; very long ago if that is to come: then the clock was set back meanwhile. */
+function since(time) {
+  const past = Date.now() - time;
+  return past < 0 ? Infinity : past;
 }
 
 function streamOf(tenant) {
   if (!streams.has(tenant)) {
     const id = crypto.getRandomValues(new Uint8Array(16));
-    const unbroken = { waiting: [], unsent: null, sender: null, heard: 0, failures: 0, pausedUntil: 0 };
+    const unbroken = { waiting: [], unsent: null, sender: null, heard: 0, failures: 0, failed: 0, pause: 0 };
     streams.set(tenant, { tenant, id, seq: 0, prev: "", dropped: 0, ...unbroken });
   }
   return streams.get(tenant);
@@ -65,7 +73,7 @@ async function send(stream, event, env) {
   } catch (error) {
     failed(error);
     const pause = Math.min(250 * 2 ** stream.failures++, LONGEST_PAUSE_MS);
-    stream.pausedUntil = Date.now() + Math.max(pause, error.wait_ms ?? 0);
+    Object.assign(stream, { failed: Date.now(), pause: Math.max(pause, error.wait_ms ?? 0) });
   } finally {
     if (stream.sender === turn) stream.sender = null;
   }
@@ -95,7 +103,8 @@ async function signed(batch, env) {
 async function accepted(framed, env) {
   const { direct, url, content_type } = configured(env).delivery;
   if (!direct) {
-    await within(SEND_MS, env.EVENTS.send(framed, { contentType: "bytes" }), "the queue did not answer");
+    // A copy: the platform takes the bytes that it is given away from us, also where it fails to send them.
+    await within(SEND_MS, env.EVENTS.send(framed.slice(), { contentType: "bytes" }), "the queue did not answer");
     return true;
   }
   const headers = { "content-type": content_type };

@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask dev` starts everything, `cargo xtask test` runs every test.
 
 mod bench;
+mod chaos;
 mod command;
 mod dev;
 mod edge;
@@ -49,6 +50,21 @@ enum Task {
         #[arg(long, value_name = "COUNT")]
         rows: Option<u64>,
     },
+    /// Kill, cut, fill and restore everything under load, and count what became of each act.
+    Chaos {
+        /// What repeats a run's faults.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Minutes to go on for; the round under way is finished.
+        #[arg(long, conflicts_with = "rounds")]
+        minutes: Option<u64>,
+        /// Rounds, each with every fault: 1 unless said.
+        #[arg(long)]
+        rounds: Option<u64>,
+        /// Write the ledger as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Build the worker into target/edge.
     BuildEdge {
         /// Build the variant for tests, in which requests can plant a stop of the core, into target/edge-faults.
@@ -67,6 +83,9 @@ fn main() -> ExitCode {
         Task::Dev { once } => dev::run(once),
         Task::Test => test::run(),
         Task::Bench { quick, json, only, rows } => bench::run(quick, json.as_deref(), only.as_deref(), rows),
+        Task::Chaos { seed, minutes, rounds, json } => {
+            chaos::run(chaos::Campaign { seed, minutes, rounds, json: json.as_deref() })
+        }
         Task::BuildEdge { faults: false } => edge::build(edge::Build::Deployed),
         Task::BuildEdge { faults: true } => edge::build(edge::Build::Faults),
         Task::OpenApi => openapi::write(),

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use sqlx::postgres::PgConnectOptions;
 
 use super::worker::write_secret;
 use super::{Api, Process, SigningKey, StackError};
@@ -92,7 +93,7 @@ impl Ingest {
     /// [`StackError`].
     pub async fn configure(&mut self, more: String) -> Result<(), StackError> {
         self.spec.more = more;
-        write_secret(&self.dir.join("edgetrail.toml"), &self.spec.toml(&self.data_dir()))?;
+        write_secret(&self.config(), &self.spec.toml(&self.data_dir()))?;
         self.restart().await
     }
 
@@ -106,7 +107,7 @@ impl Ingest {
         command
             .arg("serve")
             .arg("--config")
-            .arg(self.dir.join("edgetrail.toml"))
+            .arg(self.config())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(super::workspace_root());
         let mut process = Process::start("edgetrail", command, &self.dir.join("edgetrail.log"))?;
@@ -149,9 +150,25 @@ impl Ingest {
         self.process.as_ref().map(Process::output).unwrap_or_default()
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("edgetrail.toml")
+    }
+
     /// The directory with its data.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// How its private PostgreSQL is reached, as its superuser.
+    ///
+    /// # Errors
+    /// [`StackError::NoDatabase`] if none runs.
+    pub fn database(&self) -> Result<PgConnectOptions, StackError> {
+        let pid_file = fs::read_to_string(self.data_dir().join("postmaster.pid")).unwrap_or_default();
+        let socket = pid_file.lines().nth(4).ok_or_else(|| StackError::NoDatabase(self.data_dir()))?;
+        let options = PgConnectOptions::new_without_pgpass();
+        Ok(options.socket(socket).username("edgetrail").database("postgres"))
     }
 
     /// The process id of its PostgreSQL: the first line of `postmaster.pid`.

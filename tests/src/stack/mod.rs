@@ -16,11 +16,14 @@ mod worker;
 pub use api::{Api, ApiError};
 pub use capnp::{Module, ModuleKind, QueueOptions, WorkerSpec};
 pub use edge::{Auth, Delivery, DeliveryMode, EdgeConfig, Mount, Supabase};
-pub use files::{chromium_bin, edge_bundle, edgetrail_bin, verifier_page, workerd_bin, workspace_root};
+pub use files::{
+    chromium_bin, edge_bundle, edgetrail_bin, entered_by, open_to_postgres, postgres_bin, verifier_page,
+    workerd_bin, workspace_root,
+};
 pub use ingest::{Ingest, IngestSpec};
 pub use process::{Process, free_port};
 pub use signing::SigningKey;
-pub use worker::{DEAD_LETTERS, EVENTS, Worker};
+pub use worker::{DEAD_LETTERS, EVENTS, Surroundings, Worker};
 
 use std::io;
 use std::path::PathBuf;
@@ -79,6 +82,9 @@ pub enum StackError {
         /// The body of its answer.
         body: String,
     },
+    /// PostgreSQL does not say where it is.
+    #[error("there is no running database in {0}")]
+    NoDatabase(PathBuf),
     /// The list of the Worker's modules cannot be read.
     #[error("modules.json: {0}")]
     Modules(#[from] serde_json::Error),

@@ -20,6 +20,15 @@ pub const EVENTS: &str = "audit";
 /// The queue of those that could not be delivered.
 pub const DEAD_LETTERS: &str = "audit-dlq";
 
+/// What a runtime is started with beside its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Flags of the JavaScript engine, such as a limit of its heap.
+    pub v8_flags: Vec<String>,
+    /// Variables of the environment.
+    pub variables: Vec<(&'static str, String)>,
+}
+
 /// The Worker's process, its port and its directory.
 #[derive(Debug)]
 pub struct Worker {
@@ -27,6 +36,7 @@ pub struct Worker {
     dir: PathBuf,
     port: u16,
     backlog_port: u16,
+    variables: Vec<(&'static str, String)>,
     process: Option<Process>,
 }
 
@@ -64,21 +74,22 @@ impl Worker {
         vars: Vec<(String, String)>,
         queue: QueueOptions,
     ) -> Result<Self, StackError> {
-        Self::start_with_flags(dir, bundle, port, vars, queue, Vec::new()).await
+        Self::start_in(dir, bundle, port, vars, queue, Surroundings::default()).await
     }
 
-    /// The same with flags of the JavaScript engine.
+    /// The same in other surroundings.
     ///
     /// # Errors
     /// [`StackError`].
-    pub async fn start_with_flags(
+    pub async fn start_in(
         dir: &Path,
         bundle: &Path,
         port: u16,
         vars: Vec<(String, String)>,
         queue: QueueOptions,
-        v8_flags: Vec<String>,
+        surroundings: Surroundings,
     ) -> Result<Self, StackError> {
+        let Surroundings { v8_flags, variables } = surroundings;
         let list = bundle.join("modules.json");
         let list = fs::read(&list).map_err(StackError::io(list.display().to_string()))?;
         let modules: Vec<Module> = serde_json::from_slice(&list)?;
@@ -93,8 +104,8 @@ impl Worker {
         let backlog_port = super::free_port(None)?;
         let spec = WorkerSpec { port, backlog_port, modules, vars, queue, v8_flags };
         write_secret(&dir.join("config.capnp"), &spec.capnp())?;
-        let mut worker =
-            Self { bin: super::workerd_bin()?, dir: dir.to_path_buf(), port, backlog_port, process: None };
+        let (bin, dir) = (super::workerd_bin()?, dir.to_path_buf());
+        let mut worker = Self { bin, dir, port, backlog_port, variables, process: None };
         worker.restart().await?;
         Ok(worker)
     }
@@ -107,6 +118,7 @@ impl Worker {
         self.stop();
         let mut command = Command::new(&self.bin);
         command.args(["serve", "--experimental", "config.capnp"]).current_dir(&self.dir);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start("workerd", command, &self.dir.join("workerd.log"))?;
         // It opens its sockets one after the other.
         let backlog = SocketAddr::from(([127, 0, 0, 1], self.backlog_port));

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tests::chaos::Dice;
 use tests::keys::Keys;
 use tests::stack::EVENTS;
 use tests::wire::send;
 
-use crate::kills::{Dice, hit_everything, strike};
+use crate::kills::{hit_everything, strike};
 use crate::scene::{SOON, Scene, Setup, created, creating_application, creation};
 
 const KILLS: usize = 10;

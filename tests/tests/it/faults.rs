@@ -10,8 +10,10 @@ use axum::http::StatusCode;
 use axum::routing::post;
 
 use serde_json::json;
+use tests::chaos::clock::Clocks;
+use tests::chaos::fault::Timekeeper;
 use tests::keys::Keys;
-use tests::stack::DeliveryMode;
+use tests::stack::{DeliveryMode, Surroundings};
 use tests::wire::{Call, Server, send};
 
 use crate::scene::{SOON, Scene, Setup, created, creation, exchange};
@@ -143,6 +145,15 @@ async fn a_queue_that_is_full_is_tried_again() {
     a_broken_queue_costs_no_response_and_no_event(with_queue!("Promise.reject(new Error('full'))")).await;
 }
 
+#[tokio::test]
+async fn a_queue_that_takes_the_bytes_and_then_fails_gets_the_same_bytes_again() {
+    // As the platform does it: the buffer is gone as soon as the send begins.
+    a_broken_queue_costs_no_response_and_no_event(with_queue!(
+        "(structuredClone(message[0], { transfer: [message[0].buffer] }), Promise.reject(new Error('gone')))"
+    ))
+    .await;
+}
+
 /// A stand-in for a backend that fails: what it takes, it counts; what the real one would do is not its matter.
 async fn failing_backend(failures: usize, never: bool) -> (Server, Arc<Mutex<Vec<u64>>>) {
     let taken: Arc<Mutex<Vec<u64>>> = Arc::default();
@@ -196,6 +207,33 @@ async fn a_failing_backend_costs_no_response_and_no_event(never: bool) {
         seqs.windows(2).all(|pair| pair[1] == pair[0] + 1) && seqs[0] == 0,
         "{seqs:?}: in order, without a gap"
     );
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_and_is_set_right_holds_no_batch_up() {
+    let keys = Keys::generate();
+    // Tries after 1/4, 1/2, 1, 2, 4 and 5 s.
+    let (backend, taken) = failing_backend(6, false).await;
+    let (exchange, call) = creation("a");
+    let dir = tempfile::tempdir().expect("a folder");
+    let clocks = Clocks::new(dir.path()).expect("a C compiler and a PostgreSQL");
+    let variables = clocks.variables(Timekeeper::Edge);
+    let setup = Setup {
+        mode: DeliveryMode::Direct,
+        backend: Some(backend.address()),
+        surroundings: Surroundings { variables, ..Surroundings::default() },
+        ..Setup::default()
+    };
+    clocks.jump(&[Timekeeper::Edge], true).expect("our own file");
+    let scene = Scene::start(&keys, vec![exchange], setup).await;
+    assert_eq!(scene.app(&call).await.status, 201);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    clocks.right(&[Timekeeper::Edge]).expect("our own file");
+    let start = Instant::now();
+    while taken.lock().expect("no test stops in here").is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(25), "it waits for the hour that the clock had");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test]

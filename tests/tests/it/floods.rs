@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use shared::event::{Event, Outcome};
 use tests::keys::Keys;
-use tests::stack::DeliveryMode;
+use tests::stack::{DeliveryMode, Surroundings};
 use tests::wire::{Call, Server, send};
 use tokio::net::TcpStream;
 
@@ -174,7 +174,8 @@ async fn scene_under_attack(keys: &Keys) -> (Scene, Server) {
     let origin = Server::start(router, None).await.expect("a port");
     let upstream = format!("http://{}", origin.address());
     let adjust = Box::new(move |config: &mut tests::stack::EdgeConfig| config.mounts[1].upstream = upstream);
-    let setup = Setup { adjust, v8_flags: &[SMALL_HEAP], ..Setup::default() };
+    let surroundings = Surroundings { v8_flags: vec![SMALL_HEAP.to_owned()], ..Surroundings::default() };
+    let setup = Setup { adjust, surroundings, ..Setup::default() };
     let scene = Scene::start(keys, Vec::new(), setup).await;
     (scene, origin)
 }

@@ -12,11 +12,12 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::delete;
 use serde_json::Value;
+use tests::chaos::Dice;
 use tests::keys::Keys;
 use tests::stack::{EVENTS, EdgeConfig};
 use tests::wire::{Call, Server, send};
 
-use crate::kills::{Dice, hit_everything, strike};
+use crate::kills::{hit_everything, strike};
 use crate::scene::{SOON, Scene, Setup};
 
 const KILLS: usize = 10;

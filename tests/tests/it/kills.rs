@@ -1,6 +1,8 @@
 //! Kills without warning: who, and when, is drawn from a sequence that is the same in every run.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use tests::chaos::Dice;
 
 use crate::scene::Scene;
 
@@ -23,27 +25,6 @@ pub struct Kill {
 impl Kill {
     pub fn hit_the_worker(&self) -> bool {
         self.victim != Victim::Ingest
-    }
-}
-
-/// A sequence of numbers (xorshift).
-#[derive(Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    pub async fn pause(&mut self, from_ms: u64, to_ms: u64) {
-        tokio::time::sleep(Duration::from_millis(from_ms + self.below(to_ms - from_ms))).await;
     }
 }
 

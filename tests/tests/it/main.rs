@@ -3,6 +3,7 @@
 
 mod bundle;
 mod capture;
+mod chaos;
 mod coverage;
 mod crashes;
 mod dead_letters;

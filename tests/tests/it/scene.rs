@@ -1,7 +1,7 @@
 //! A whole stack in a folder of its own: backend, Worker, and an origin.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use tempfile::TempDir;
 use tests::keys::{Alg, ISSUER, Keys};
 use tests::replay::{Origin, Target};
 use tests::stack::{
-    Api, DeliveryMode, EdgeConfig, Ingest, IngestSpec, QueueOptions, SigningKey, Worker, edge_bundle,
-    free_port,
+    Api, DeliveryMode, EdgeConfig, Ingest, IngestSpec, QueueOptions, SigningKey, Surroundings, Worker,
+    edge_bundle, entered_by, free_port, open_to_postgres,
 };
 use tests::wire::{Answer, Call, Server, send};
 
@@ -51,8 +51,8 @@ pub struct Setup {
     pub adjust: Adjust,
     /// More of the backend's configuration, as TOML.
     pub backend_more: &'static str,
-    /// Flags of the Worker's JavaScript engine.
-    pub v8_flags: &'static [&'static str],
+    /// What the Worker's runtime is started in.
+    pub surroundings: Surroundings,
 }
 
 pub type Adjust = Box<dyn FnOnce(&mut EdgeConfig) + Send>;
@@ -68,7 +68,7 @@ impl Default for Setup {
             backend: None,
             adjust: Box::new(|_| {}),
             backend_more: "",
-            v8_flags: &[],
+            surroundings: Surroundings::default(),
         }
     }
 }
@@ -77,7 +77,7 @@ impl Scene {
     /// Starts everything in front of an origin that answers from these exchanges.
     pub async fn start(keys: &Keys, exchanges: Vec<Exchange>, setup: Setup) -> Self {
         let dir = tempfile::Builder::new().prefix("edgetrail").tempdir().expect("a folder");
-        open_to_postgres(dir.path());
+        open_to_postgres(dir.path()).expect("our own folder");
         let origin = Origin::start(exchanges, keys.jwks()).await.expect("an origin");
         let signing = SigningKey::generate();
         let port = free_port(None).expect("a port");
@@ -96,7 +96,7 @@ impl Scene {
         (setup.adjust)(&mut config);
         let mut bundle = edge_bundle().expect("a built worker").with_file_name(setup.bundle);
         if let Some(entry) = setup.entry {
-            bundle = entered_by(entry, &bundle, &dir.path().join("bundle"));
+            bundle = entered_by(entry, &bundle, &dir.path().join("bundle")).expect("our own folder");
         }
         let vars = vec![
             ("EDGETRAIL_CONFIG".to_owned(), serde_json::to_string(&config).expect("plain data")),
@@ -104,8 +104,8 @@ impl Scene {
             ("SUPABASE_JWT_SECRET".to_owned(), keys.hs256_secret().to_owned()),
         ];
         let folder = dir.path().join("worker");
-        let flags = setup.v8_flags.iter().map(|&flag| flag.to_owned()).collect();
-        let start = Worker::start_with_flags(&folder, &bundle, worker_port, vars.clone(), setup.queue, flags);
+        let start =
+            Worker::start_in(&folder, &bundle, worker_port, vars.clone(), setup.queue, setup.surroundings);
         let worker = start.await.expect("a worker");
         Self { worker, ingest, origin, config, signing, dir, bundle, vars }
     }
@@ -120,7 +120,7 @@ impl Scene {
 
     /// What an operator does to make the backend know the Worker's key.
     pub fn register_signer(&self) {
-        let config = self.dir.path().join("ingest/edgetrail.toml");
+        let config = self.ingest.config();
         let output = Command::new(tests::stack::edgetrail_bin().expect("a built backend"))
             .args([
                 "signer",
@@ -245,10 +245,7 @@ impl Scene {
 
     /// How the backend's private PostgreSQL is reached, as its superuser.
     pub fn server(&self) -> PgConnectOptions {
-        let pid_file = self.ingest.data_dir().join("postmaster.pid");
-        let text = std::fs::read_to_string(&pid_file).expect("a running database");
-        let socket = text.lines().nth(4).expect("the socket's folder").to_owned();
-        PgConnectOptions::new_without_pgpass().socket(socket).username("edgetrail").database("postgres")
+        self.ingest.database().expect("a running database")
     }
 
     /// A connection to the backend's private database.
@@ -281,30 +278,8 @@ impl Scene {
     }
 }
 
-/// A copy of a bundle with another entry.
-fn entered_by(entry: &str, bundle: &Path, copy: &Path) -> PathBuf {
-    let list = std::fs::read(bundle.join("modules.json")).expect("a built worker");
-    let mut modules: Vec<Value> = serde_json::from_slice(&list).expect("a list");
-    for module in &modules {
-        let name = module["name"].as_str().expect("a name");
-        let target = copy.join(name);
-        std::fs::create_dir_all(target.parent().expect("a folder")).expect("our own folder");
-        std::fs::copy(bundle.join(name), target).expect("a module");
-    }
-    modules.insert(0, json!({"name": "entry.mjs", "kind": "esModule"}));
-    std::fs::write(copy.join("entry.mjs"), entry).expect("our own folder");
-    std::fs::write(copy.join("modules.json"), Value::from(modules).to_string()).expect("our own folder");
-    copy.to_path_buf()
-}
-
 pub async fn ask(address: SocketAddr, host: &str, call: &Call) -> Answer {
     send(address, host, call).await.unwrap_or_else(|error| panic!("{} {}: {error}", call.method, call.url))
-}
-
-/// PostgreSQL runs as another user where the tests run as root, and has to reach its folder.
-fn open_to_postgres(dir: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("our own folder");
 }
 
 pub fn tail(log: &str) -> &str {
