@@ -112,8 +112,18 @@ pub async fn insert(connection: &mut PgConnection, claims: &[Claim]) -> Result<(
     Ok(())
 }
 
-/// Pending claims that were made and arrived before a time and that nobody else is at, locked until the transaction
-/// ends.
+/// Whether this transaction is now the only one that decides on claims.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn try_lock(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended('claims', 0)) as "locked!""#)
+        .fetch_one(connection)
+        .await
+        .doing("locking claims")
+}
+
+/// Pending claims that were made and arrived before a time.
 ///
 /// # Errors
 /// If the database refuses.
@@ -126,7 +136,7 @@ pub async fn due(
         Claim,
         "select tenant_id, event_id, n, action, entity_type, entity_id, user_id, at, received_at from app_audit_rows
          where state = 'pending' and received_at <= $1 and at <= $1
-         order by received_at, event_id, n limit $2 for update skip locked",
+         order by received_at, event_id, n limit $2",
         before,
         limit
     )
@@ -188,7 +198,7 @@ pub async fn is_reported(
     .doing("looking for a reported claim")
 }
 
-/// Decides on a claim: confirmed by an event, or by none.
+/// Decides on a claim: confirmed by an event, or by none. False if it does not wait any more.
 ///
 /// # Errors
 /// If the database refuses.
@@ -196,8 +206,8 @@ pub async fn decide(
     connection: &mut PgConnection,
     claim: &Claim,
     ours: Option<Uuid>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<bool, StoreError> {
+    let decided = sqlx::query!(
         "update app_audit_rows set ours = $4, state = case when $4::uuid is null then 'only_theirs' else 'confirmed' end
          where tenant_id = $1 and event_id = $2 and n = $3 and state = 'pending'",
         claim.tenant_id,
@@ -208,7 +218,7 @@ pub async fn decide(
     .execute(connection)
     .await
     .doing("deciding on a claim")?;
-    Ok(())
+    Ok(decided.rows_affected() == 1)
 }
 
 /// The claims made between two times, by action.
