@@ -79,7 +79,7 @@ async fn what_a_cluster_would_refuse_is_found_by_name() {
         ("create unique index loose on batches (batch_id)", "loose is unique without tenant_id"),
         ("create unique index loose on log_tiles (level)", "loose is unique without log_id"),
         (
-            "create table apart (like events) partition by list (class);
+            "create table apart (like events) partition by list (tenant_id);
              alter table events attach partition apart for values from ('1999-01-01') to ('1999-02-01')",
             "apart is a second level of partitions",
         ),

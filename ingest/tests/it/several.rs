@@ -39,9 +39,12 @@ async fn processes_are_replaced_one_by_one_and_no_batch_fails() {
     }
     let balancer = Balancer::start(siblings.iter().map(|it| it.address.clone()).collect()).await;
     let done = Arc::new(AtomicBool::new(false));
-    let mut senders = Vec::new();
+    let mut producers = Vec::new();
     for _ in 0..4 {
-        let producer = server.producer().await;
+        producers.push(server.producer().await);
+    }
+    let mut senders = Vec::new();
+    for producer in producers {
         senders.push(tokio::spawn(send(balancer.address.clone(), producer, Arc::clone(&done))));
     }
     for _ in 0..3 {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tests::bench::{
-    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, verify,
+    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, tenants, verify,
 };
 
 #[derive(Debug, Parser)]
@@ -38,6 +38,7 @@ enum Side {
     Ingest,
     Insight,
     Search,
+    Tenants,
     Verify,
     Retention,
 }
@@ -79,6 +80,9 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     }
     if asked(Side::Insight) {
         report.extend(insight::run(extent).await?);
+    }
+    if asked(Side::Tenants) {
+        report.extend(tenants::run(extent).await?);
     }
     // It takes longer than all others together.
     if arguments.only == Some(Side::Search) {

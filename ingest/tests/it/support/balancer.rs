@@ -4,9 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-
-use super::http;
 
 pub(crate) struct Balancer {
     pub(crate) address: String,
@@ -64,13 +63,21 @@ async fn pass_on(mut client: TcpStream, addresses: Vec<String>) {
     }
 }
 
+/// Whether it says so; one that goes while it is asked does not.
+async fn says_ready(address: &str) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer.starts_with(b"HTTP/1.1 200 "))
+}
+
 async fn watch(members: Arc<Mutex<Vec<Member>>>) {
     loop {
         let addresses: Vec<_> =
             members.lock().expect("no panic").iter().map(|member| member.address.clone()).collect();
         for address in addresses {
-            let listens = TcpStream::connect(&address).await.is_ok();
-            let is_ready = listens && http::call(&address, "GET", "/readyz", &[], &[]).await.status == 200;
+            let is_ready = says_ready(&address).await.unwrap_or(false);
             let mut members = members.lock().expect("no panic");
             for member in members.iter_mut().filter(|member| member.address == address) {
                 member.is_ready = is_ready;
