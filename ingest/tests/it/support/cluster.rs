@@ -55,9 +55,9 @@ pub(super) async fn database(cluster: &str, dir: &Path) -> String {
     store.migrate().await.expect("migrated");
     distribution::spread(&store).await.expect("spread");
     store.close().await;
-    let mut url = cluster.split('?').next().unwrap_or(cluster).to_owned();
-    url.truncate(url.rfind('/').expect("a URL with a database"));
-    let url = format!("{url}/{name}");
+    let (url, parameters) = cluster.split_once('?').unwrap_or((cluster, ""));
+    let (server, _) = url.rsplit_once('/').expect("a URL with a database");
+    let url = format!("{server}/{name}?{parameters}");
     std::fs::write(kept, &url).expect("written");
     url
 }
