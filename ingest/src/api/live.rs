@@ -23,7 +23,7 @@ use super::writes::Parameters;
 use super::{Answer, Shared, State};
 use crate::store::log::{self, LogRow, Round};
 use crate::store::search::{Scope, page};
-use crate::store::{StoreError, cursors, openings};
+use crate::store::{StoreError, openings};
 use crate::view::view;
 
 /// Between two looks.
@@ -194,11 +194,7 @@ impl Tail {
     /// The events of a batch that the search finds, oldest first.
     async fn found(&self, batch: i64) -> Result<Vec<Value>, StoreError> {
         let (store, tenant) = (&self.state.store, self.reader.tenant.as_str());
-        let mut connection = store.begin().await?;
-        let arrived = cursors::batches(&mut connection, batch - 1, batch, 1).await?;
-        drop(connection);
-        let Some(arrived) = arrived.first().map(|place| place.received_at) else { return Ok(Vec::new()) };
-        let rows = openings::of_batches(store, tenant, &[batch], arrived, arrived).await?;
+        let rows = openings::of_batches(store, tenant, &[batch]).await?;
         let times = || rows.iter().map(|row| row.filed_at);
         let (Some(from), Some(last)) = (times().min(), times().max()) else { return Ok(Vec::new()) };
         let of_batch = Expr::Term(Term::Batch(OneOf::one(batch)));

@@ -45,7 +45,7 @@ pub async fn run(store: Store, recorder: Recorder, clock: Clock, mut stop: watch
 async fn page(store: &Store, recorder: &Recorder, clock: &Clock) -> Result<bool, OwnError> {
     let Some(mut page) = Page::next(store, "inference").await? else { return Ok(false) };
     let mut told_of = Vec::new();
-    for told in entity_states::telling_events(&mut page.transaction, &page.batches, page.span).await? {
+    for told in entity_states::telling_events(&mut page.transaction, &page.batches).await? {
         let event = events::read(&told.opening).ok_or(StoreError::Damaged("event"))?;
         told_of.extend(key(&event).map(|key| (key, event)));
     }

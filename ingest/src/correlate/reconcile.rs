@@ -94,7 +94,7 @@ impl Reconciler {
     async fn read(&self) -> Result<bool, StoreError> {
         let Some(mut page) = Page::next(&self.store, "reconcile").await? else { return Ok(false) };
         let mut all = Vec::new();
-        for told in app_audit::writing_events(&mut page.transaction, &page.batches, page.span).await? {
+        for told in app_audit::writing_events(&mut page.transaction, &page.batches).await? {
             let event = events::read(&told.opening).ok_or(StoreError::Damaged("event"))?;
             all.extend(claims(&event, told.received_at));
         }

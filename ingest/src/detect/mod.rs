@@ -79,7 +79,7 @@ async fn page(store: &Store, rules: &[Rule], clock: &Clock) -> Result<bool, Stor
     let Some(mut page) = Page::next(store, TASK).await? else { return Ok(false) };
     let rules: Vec<&Rule> = rules.iter().filter(|rule| !rule.is_by_clock()).collect();
     let wanted: Vec<_> = rules.iter().map(|rule| rule.wanted()).collect();
-    let among = Among::Batches(&page.batches, page.span);
+    let among = Among::Batches(&page.batches);
     let found = hits(&mut page.transaction, among, &wanted, FOUND).await?;
     for (at, rule) in rules.into_iter().enumerate() {
         let groups = judge::groups(rule, at, &found);

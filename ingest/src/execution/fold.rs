@@ -78,10 +78,9 @@ fn user(oldest_first: &[&Report]) -> Option<String> {
         let mut users = oldest_first.iter().filter(|report| wanted(report));
         users.find_map(|report| report.user_id.clone())
     };
-    let is_asked = |report: &Report| report.kind.is_start() || report.kind == Kind::Resume;
-    users(&|report| is_asked(report) && report.said.is_proven)
-        .or_else(|| users(&|report| !is_asked(report) && report.kind != Kind::Watch))
-        .or_else(|| users(&is_asked))
+    users(&|report| report.kind.is_asked() && report.said.is_proven)
+        .or_else(|| users(&|report| !report.kind.is_asked() && report.kind != Kind::Watch))
+        .or_else(|| users(&|report| report.kind.is_asked()))
 }
 
 /// What is said of a run, those who are asked first in front, of each kind the newest first.

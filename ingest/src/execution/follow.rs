@@ -47,7 +47,7 @@ pub async fn page(store: &Store) -> Result<bool, StoreError> {
     let Some(mut page) = Page::next(store, TASK).await? else { return Ok(false) };
     let mut by_tenant: BTreeMap<String, Vec<Report>> = BTreeMap::new();
     let mut credits: BTreeMap<String, Vec<Credit>> = BTreeMap::new();
-    for told in executions::events_of_runs(&mut page.transaction, &page.batches, page.span).await? {
+    for told in executions::events_of_runs(&mut page.transaction, &page.batches).await? {
         // What is damaged is for the verification to tell; it must not keep all runs after it from being joined.
         let Some(event) = events::read(&told.opening) else { continue };
         if let Some(report) = Report::read(&event, told.filed_at) {

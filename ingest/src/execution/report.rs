@@ -55,7 +55,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
         Self::Answer,
         Self::Start,
         Self::Resume,
@@ -88,6 +89,11 @@ impl Kind {
     /// Whether a run began with it.
     pub fn is_start(self) -> bool {
         matches!(self, Self::Answer | Self::Start)
+    }
+
+    /// Whether somebody asked the application for something: a start, or that a run goes on.
+    pub fn is_asked(self) -> bool {
+        self.is_start() || self == Self::Resume
     }
 
     /// Whether it tells by itself that something ran.

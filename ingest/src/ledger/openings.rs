@@ -75,10 +75,10 @@ pub(crate) async fn lines_beside(
     let mut leaves = leaves(store, log, from, to).await?;
     let mut batches: Vec<i64> = leaves.iter().map(|leaf| leaf.batch).collect();
     batches.dedup();
-    let arrivals = || leaves.iter().map(Leaf::arrived);
-    let (Some(first), Some(last)) = (arrivals().min(), arrivals().max()) else { return Ok(Vec::new()) };
-    let rows =
-        openings::of_batches(store, tenant, &batches, first, last + TimeDelta::milliseconds(1)).await?;
+    if batches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = openings::of_batches(store, tenant, &batches).await?;
     let mut aside: HashMap<(i64, i16), _> = openings::set_aside(store, tenant, &batches)
         .await?
         .into_iter()
@@ -136,11 +136,7 @@ pub(crate) async fn lines_beside(
 /// If the store cannot be read.
 pub async fn waiting(store: &Store, tenant: &str) -> Result<Vec<OpeningLine>, StoreError> {
     let batches = openings::waiting(store, tenant, MAX_WAITING).await?;
-    let arrivals = || batches.iter().map(|(_, at)| *at);
-    let (Some(first), Some(last)) = (arrivals().min(), arrivals().max()) else { return Ok(Vec::new()) };
-    let ids: Vec<i64> = batches.iter().map(|(batch, _)| *batch).collect();
-    let mut rows =
-        openings::of_batches(store, tenant, &ids, first, last + TimeDelta::milliseconds(1)).await?;
+    let mut rows = openings::of_batches(store, tenant, &batches).await?;
     rows.sort_by_key(|row| (row.batch_id, row.position));
     let line = |row: FiledRow| OpeningLine {
         id: Some(row.id),

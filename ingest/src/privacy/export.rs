@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::erase::theirs;
 use super::find::{Extent, Found, Page, Pages, open};
-use super::person::{Names, Relation, Who, judge, of_the_other};
+use super::person::{Relation, Who, judge, of_the_other};
 use super::{Privacy, PrivacyError};
 use crate::auth::Admin;
 use crate::execution::Execution;
@@ -24,6 +24,7 @@ use crate::ledger::prover::Prover;
 use crate::own::OwnEvent;
 use crate::own_activity::{ACCOUNTS, TOLD, Tie, tie};
 use crate::store::events::StoredEvent;
+use crate::store::executions::Whose;
 use crate::store::own_activity::{self, Theirs};
 use crate::store::subjects::PlacedEvent;
 use crate::store::{self, absences, alerts, executions, log, saved, sinks};
@@ -125,7 +126,7 @@ impl Privacy {
     }
 
     /// Begins an export of what a person may see of themselves, for themselves: their acts and what may be told of what others did
-    /// to their account, as far as it is in the database. That it was made is an event, recorded before the first piece.
+    /// to their account, as far as it is in the database, and the runs that they provably asked for. That it was made is an event, recorded before the first piece.
     ///
     /// # Errors
     /// [`PrivacyError`]; of somebody of whom there is nothing, nothing is recorded.
@@ -194,6 +195,9 @@ impl Privacy {
             if !self.hand_out(tenant, handed, &mut prover, &mut writer).await? {
                 return Ok(());
             }
+        }
+        if !self.hand_out_runs(tenant, Whose::Proven(subject), &mut writer).await? {
+            return Ok(());
         }
         writer.close(&sums).await;
         Ok(())
@@ -311,10 +315,11 @@ impl Privacy {
                 return Ok(());
             }
         }
-        if let Who::Named(names) = who
-            && !self.hand_out_runs(tenant, names, &mut writer).await?
-        {
-            return Ok(());
+        if let Who::Named(names) = who {
+            let names: Vec<String> = names.iter().map(str::to_owned).collect();
+            if !self.hand_out_runs(tenant, Whose::Named(&names), &mut writer).await? {
+                return Ok(());
+            }
         }
         writer.close(&sums).await;
         Ok(())
@@ -324,13 +329,12 @@ impl Privacy {
     async fn hand_out_runs(
         &self,
         tenant: &TenantId,
-        names: &Names,
+        whose: Whose<'_>,
         writer: &mut Writer,
     ) -> Result<bool, PrivacyError> {
-        let users: Vec<String> = names.iter().map(str::to_owned).collect();
         let mut after = None;
         loop {
-            let runs = executions::of_users(&self.store, tenant.as_str(), &users, after, RUNS_PAGE).await?;
+            let runs = executions::of_users(&self.store, tenant.as_str(), whose, after, RUNS_PAGE).await?;
             let Some(last) = runs.last() else { return Ok(true) };
             after = Some((last.started_at, last.first_event));
             for run in &runs {

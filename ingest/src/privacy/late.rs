@@ -37,7 +37,7 @@ impl Privacy {
         while let Some(page) = Page::next(&self.store, "erasure").await? {
             for (erased, tenant) in &tenants {
                 let batches = &page.batches;
-                let arrived = subjects::of_batches(&self.store, tenant.as_str(), batches, page.span).await?;
+                let arrived = subjects::of_batches(&self.store, tenant.as_str(), batches).await?;
                 let mut late: HashMap<Uuid, Found> = HashMap::new();
                 for placed in &arrived {
                     let (_, event) = open(&placed.opening)?;

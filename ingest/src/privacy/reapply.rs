@@ -117,13 +117,12 @@ impl Privacy {
             let log = hex::encode(run.log);
             let batches =
                 subjects::batches_of_leaves(&self.store, tenant, &log, number(from)?, number(to)?).await?;
-            let arrivals = || batches.iter().map(|batch| batch.received_at);
-            if let Some(span) = arrivals().min().zip(arrivals().max()) {
+            if !batches.is_empty() {
                 let starts: HashMap<i64, i64> =
                     batches.iter().map(|batch| (batch.batch_id, batch.first_index)).collect();
                 let ids: Vec<i64> = starts.keys().copied().collect();
                 let inside = number(from)?..number(to)?;
-                for placed in subjects::of_batches(&self.store, tenant, &ids, span).await? {
+                for placed in subjects::of_batches(&self.store, tenant, &ids).await? {
                     let leaf = starts.get(&placed.batch_id).map(|first| first + i64::from(placed.position));
                     if leaf.is_some_and(|leaf| inside.contains(&leaf)) {
                         losses.push(Loss {

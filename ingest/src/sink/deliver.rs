@@ -35,6 +35,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const LEASE_SLACK: Duration = Duration::from_secs(20);
 /// Refusals in a row after which a sink counts as failing.
 const REFUSALS: i32 = 5;
+/// Skipped events that one event about them names; all are counted.
+const SKIPPED_NAMED: usize = 20;
 /// The longest wait that a receiver may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -145,7 +147,7 @@ impl Sinks {
             page => page?,
         };
         if page.events.is_empty() {
-            return self.moved(&sink, &page.end, 0).await;
+            return self.moved(&sink, &page, 0).await;
         }
         let sent = match self.destination(&sink).await? {
             Ok(destination) => {
@@ -159,7 +161,7 @@ impl Sinks {
         match sent {
             Ok(count) => {
                 metrics::counter!("edgetrail_sink_sent_total", "sink" => id).increment(count as u64);
-                self.moved(&sink, &page.end, i64::try_from(count).unwrap_or(i64::MAX)).await
+                self.moved(&sink, &page, i64::try_from(count).unwrap_or(i64::MAX)).await
             }
             Err(error) => {
                 metrics::counter!("edgetrail_sink_failures_total", "sink" => id).increment(1);
@@ -171,12 +173,10 @@ impl Sinks {
 
     /// As many events of a page as go together, written; what is left behind is not of the page any more.
     fn pack(&self, destination: &Destination, sink: &SinkRow, page: &mut Page) -> Parcel {
-        if page.is_cut && destination.takes_whole_batches() {
+        if let Some(cut) = page.cut.filter(|_| destination.takes_whole_batches()) {
             // A batch is shorter than a page, so others stand before the one that is cut.
-            if let Some(last) = page.events.last().map(|event| event.batch) {
-                page.events.retain(|event| event.batch != last);
-                page.end.leaf = last;
-            }
+            page.events.retain(|event| event.leaf < cut);
+            page.end.leaf = cut;
         }
         let max = limit(sink);
         let mut written: Vec<_> =
@@ -194,17 +194,31 @@ impl Sinks {
         Parcel { tenant: sink.tenant_id.clone(), log_id: page.log_id.clone(), items: items.collect() }
     }
 
-    /// The receiver has everything up to a place.
-    async fn moved(&self, sink: &SinkRow, place: &Place, sent: i64) -> Result<Next, StoreError> {
+    /// The receiver has everything up to the end of a page. What could not be sent on the way there is told in the same transaction.
+    async fn moved(&self, sink: &SinkRow, page: &Page, sent: i64) -> Result<Next, StoreError> {
         let at = self.clock.now();
         let mut transaction = self.store.begin().await?;
-        let to = (place.log_id.as_str(), place.leaf);
+        let to = (page.end.log_id.as_str(), page.end.leaf);
         let is_moved = sinks::advance(&mut transaction, sink, self.me, to, (sent, at.to_utc())).await?;
         if is_moved && sent > 0 && sink.state == "failing" {
             let since = sink.failing_since.map(time);
             self.tell_of(&mut transaction, "SINK_RECOVERED", sink, json!({"failing_since": since})).await?;
         }
+        let skipped: Vec<_> = page.damaged.iter().filter(|event| event.leaf < page.end.leaf).collect();
+        if is_moved && !skipped.is_empty() {
+            let named: Vec<_> = skipped
+                .iter()
+                .take(SKIPPED_NAMED)
+                .map(|event| json!({"id": event.id, "log_id": page.log_id, "leaf": event.leaf}))
+                .collect();
+            let details = json!({"count": skipped.len(), "events": named});
+            self.tell_of(&mut transaction, "SINK_EVENTS_SKIPPED", sink, details).await?;
+        }
         store::commit(transaction).await?;
+        if is_moved && !skipped.is_empty() {
+            let id = sink.sink_id.to_string();
+            metrics::counter!("edgetrail_sink_skipped_total", "sink" => id).increment(skipped.len() as u64);
+        }
         Ok(Next::GoOn)
     }
 

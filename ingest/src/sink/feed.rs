@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use shared::event::Timestamp;
 use shared::leaf::ENTRY_LEN;
 use shared::search::Query;
+use uuid::Uuid;
 
 use crate::export::Row;
 use crate::store::log::LogRow;
-use crate::store::{Store, StoreError, log, search, sinks};
+use crate::store::{Store, StoreError, log, search};
 
 /// Leaves that are looked through at once.
 const STRIDE: i64 = 500;
@@ -32,14 +33,24 @@ pub(super) struct Waiting {
     pub(super) row: Row,
 }
 
+/// A stored event that can no longer be read: changed in the database, past us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Damaged {
+    /// Its own leaf.
+    pub(super) leaf: i64,
+    pub(super) id: Uuid,
+}
+
 /// Some events of one log in its order, and the place behind everything that was looked at for them.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) log_id: String,
     pub(super) events: Vec<Waiting>,
+    /// Those that lie between them and cannot be sent.
+    pub(super) damaged: Vec<Damaged>,
     pub(super) end: Place,
-    /// Whether the batch of the last event may have more.
-    pub(super) is_cut: bool,
+    /// The first leaf of the last batch, if that may have more events.
+    pub(super) cut: Option<i64>,
 }
 
 /// The log that a place is in, or the next one if it is at the end of its own; none if nothing follows.
@@ -86,22 +97,33 @@ pub(super) async fn page(
     let mut page = Page {
         log_id: log.log_id.clone(),
         events: Vec::new(),
+        damaged: Vec::new(),
         end: Place { log_id: log.log_id.clone(), leaf: end },
-        is_cut: false,
+        cut: None,
     };
-    let Some(span) = sinks::arrivals(store, &batches).await? else { return Ok(page) };
+    if batches.is_empty() {
+        return Ok(page);
+    }
     let (found, has_more) =
-        search::of_batches(store, &log.tenant_id, (query, now), &batches, span, MAX_LEN).await?;
+        search::of_batches(store, &log.tenant_id, (query, now), &batches, MAX_LEN).await?;
+    let mut last = None;
     for swept in found {
         let batch = *firsts.get(&swept.batch_id).ok_or(StoreError::Damaged("batch of an event"))?;
         let at = batch + i64::from(swept.position);
-        if at >= leaf {
-            page.events.push(Waiting { batch, leaf: at, row: Row::open(swept)? });
+        if at < leaf {
+            continue;
+        }
+        last = Some((batch, at));
+        let id = swept.id;
+        match Row::open(swept) {
+            Ok(row) => page.events.push(Waiting { batch, leaf: at, row }),
+            Err(StoreError::Damaged(_)) => page.damaged.push(Damaged { leaf: at, id }),
+            Err(error) => return Err(error),
         }
     }
-    if let Some(last) = page.events.last().filter(|_| has_more) {
-        page.end.leaf = last.leaf + 1;
-        page.is_cut = true;
+    if let Some((batch, last)) = last.filter(|_| has_more) {
+        page.end.leaf = last + 1;
+        page.cut = Some(batch);
     }
     Ok(page)
 }

@@ -60,18 +60,13 @@ pub struct Claimed {
 pub async fn writing_events(
     connection: &mut PgConnection,
     batches: &[i64],
-    span: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Vec<WritingEvent>, StoreError> {
-    // The arrival is what an index knows.
     sqlx::query_as!(
         WritingEvent,
         "select received_at, opening from events
-         where received_at >= $2 and received_at <= $3 and batch_id = any($1) and action = 'APP_AUDIT_WRITTEN'
-           and outcome <> $4 and host <> 'ingest'
+         where batch_id = any($1) and action = 'APP_AUDIT_WRITTEN' and outcome <> $2 and host <> 'ingest'
          order by batch_id, position",
         batches,
-        span.0,
-        span.1,
         i16::from(Outcome::Failure.byte())
     )
     .fetch_all(connection)

@@ -46,19 +46,15 @@ pub struct TellingEvent {
 pub async fn telling_events(
     connection: &mut PgConnection,
     batches: &[i64],
-    span: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Vec<TellingEvent>, StoreError> {
-    // The arrival is what an index knows.
     sqlx::query_as!(
         TellingEvent,
         r"select id, opening from events
-          where received_at >= $2 and received_at <= $3 and batch_id = any($1)
+          where batch_id = any($1)
             and entity_type is not null and entity_id is not null and host <> 'ingest' and action <> 'INTENT_RECORDED'
             and (change_quality is not null or action like '%\_DELETED')
           order by batch_id, position",
-        batches,
-        span.0,
-        span.1
+        batches
     )
     .fetch_all(connection)
     .await

@@ -51,17 +51,12 @@ pub struct Around {
 pub async fn events_of_runs(
     connection: &mut PgConnection,
     batches: &[i64],
-    span: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Vec<RunEvent>, StoreError> {
-    // The arrival is what an index knows.
     sqlx::query_as!(
         RunEvent,
         "select tenant_id, filed_at, opening from events
-         where received_at >= $2 and received_at <= $3 and batch_id = any($1) and action = any($4)
-           and host <> 'ingest'",
+         where batch_id = any($1) and action = any($2) and host <> 'ingest'",
         batches,
-        span.0,
-        span.1,
         &[&ACTIONS[..], &credits::ACTIONS].concat() as _
     )
     .fetch_all(connection)
@@ -633,18 +628,32 @@ pub async fn creation(store: &Store, tenant: &str, agent: &str) -> Result<Option
     .doing("reading how an agent was made")
 }
 
-/// Runs for some users, newest first, after a place.
+/// Whose runs are listed.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// Of everybody who has one of these names, proven or not.
+    Named(&'a [String]),
+    /// Of whoever has this id and asked for the run with a token that proves it: a name in a request may be anybody's.
+    Proven(&'a str),
+}
+
+/// Runs for somebody, newest first, after a place.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn of_users(
     store: &Store,
     tenant: &str,
-    users: &[String],
+    whose: Whose<'_>,
     after: Option<Place>,
     limit: i64,
 ) -> Result<Vec<Execution>, StoreError> {
     let (at, event) = after.unzip();
+    let (users, is_proven) = match whose {
+        Whose::Named(names) => (names.to_vec(), false),
+        Whose::Proven(subject) => (vec![subject.to_owned()], true),
+    };
+    let asked: Vec<i16> = Kind::ALL.into_iter().filter(|kind| kind.is_asked()).map(Kind::code).collect();
     sqlx::query_as!(
         Execution,
         "select execution_key, first_event, events, execution_id, agent_id, agent_name, user_id, status, trigger,
@@ -654,12 +663,19 @@ pub async fn of_users(
          from executions
          where tenant_id = $1 and user_id = any($2)
              and ($3::timestamptz is null or (started_at, first_event) < ($3, $4))
+             and (not $6 or exists (
+                 select from execution_reports
+                 where execution_reports.tenant_id = $1 and run_key = execution_key
+                     and execution_reports.user_id = executions.user_id
+                     and kind = any($7) and (said ->> 'is_proven')::boolean))
          order by started_at desc, first_event desc limit $5",
         tenant,
-        users,
+        &users,
         at,
         event,
-        limit
+        limit,
+        is_proven,
+        &asked
     )
     .fetch_all(store.pool())
     .await

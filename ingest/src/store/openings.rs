@@ -66,7 +66,7 @@ pub struct BatchPlace {
     pub entries: Vec<u8>,
 }
 
-/// The events of batches, as far as they arrived between two times.
+/// The events of batches.
 ///
 /// # Errors
 /// If the database refuses.
@@ -74,8 +74,6 @@ pub async fn of_batches(
     store: &Store,
     tenant: &str,
     batches: &[i64],
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
 ) -> Result<Vec<FiledRow>, StoreError> {
     sqlx::query_as!(
         FiledRow,
@@ -83,11 +81,9 @@ pub async fn of_batches(
              claimed_user, entity_type, entity_id, entity_name, ip, session_id, country, host, method, route, rule, status,
              reason, duration_ms, change_quality, compliance, batch_id, position, opening
          from events
-         where tenant_id = $1 and received_at >= $3 and received_at <= $4 and batch_id = any($2)",
+         where tenant_id = $1 and batch_id = any($2)",
         tenant,
-        batches,
-        from,
-        to
+        batches
     )
     .fetch_all(store.pool())
     .await
@@ -181,19 +177,15 @@ pub async fn stored(
     Ok(row.map(|row| (row.batch_id, row.position, row.opening)))
 }
 
-/// Batches that are stored and have no place in a log, the oldest first, with when they arrived. It looks at the newest
+/// Batches that are stored and have no place in a log, the oldest first. It looks at the newest
 /// hundred thousand: older ones that the sequencer never saw are found by their gap in the producer's stream.
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn waiting(
-    store: &Store,
-    tenant: &str,
-    limit: i64,
-) -> Result<Vec<(i64, DateTime<Utc>)>, StoreError> {
-    let rows = sqlx::query!(
-        "select b.batch_id, b.received_at from
-             (select batch_id, received_at from batches where tenant_id = $1 order by batch_id desc limit 100000) b
+pub async fn waiting(store: &Store, tenant: &str, limit: i64) -> Result<Vec<i64>, StoreError> {
+    sqlx::query_scalar!(
+        "select b.batch_id from
+             (select batch_id from batches where tenant_id = $1 order by batch_id desc limit 100000) b
          where not exists (select from log_rounds r where r.tenant_id = $1 and r.batch_id = b.batch_id)
          order by b.batch_id limit $2",
         tenant,
@@ -201,6 +193,5 @@ pub async fn waiting(
     )
     .fetch_all(store.pool())
     .await
-    .doing("looking for batches that wait")?;
-    Ok(rows.into_iter().map(|row| (row.batch_id, row.received_at)).collect())
+    .doing("looking for batches that wait")
 }

@@ -328,24 +328,6 @@ pub async fn call_failing(
     Ok(done.rows_affected() == 1)
 }
 
-/// The first and the last arrival of some batches; none if there are none.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn arrivals(
-    store: &Store,
-    batches: &[i64],
-) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, StoreError> {
-    let row = sqlx::query!(
-        "select min(received_at) as first, max(received_at) as last from batches where batch_id = any($1)",
-        batches
-    )
-    .fetch_one(store.pool())
-    .await
-    .doing("reading when batches arrived")?;
-    Ok(row.first.zip(row.last))
-}
-
 /// When the batch at a place of a log, or the next one, arrived.
 ///
 /// # Errors

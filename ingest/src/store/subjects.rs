@@ -127,7 +127,7 @@ pub async fn page(
     .doing("reading a tenant's events")
 }
 
-/// The events of some of a tenant's batches, which arrived between two times.
+/// The events of some of a tenant's batches.
 ///
 /// # Errors
 /// If the database refuses.
@@ -135,17 +135,14 @@ pub async fn of_batches(
     store: &Store,
     tenant: &str,
     batches: &[i64],
-    span: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Vec<PlacedEvent>, StoreError> {
     sqlx::query_as!(
         PlacedEvent,
         "select id, filed_at, received_at, batch_id, position, opening,
              case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
-         from events where tenant_id = $1 and received_at >= $3 and received_at <= $4 and batch_id = any($2)",
+         from events where tenant_id = $1 and batch_id = any($2)",
         tenant,
-        batches,
-        span.0,
-        span.1
+        batches
     )
     .fetch_all(store.pool())
     .await

@@ -295,6 +295,13 @@ pub const ALL: &[Metric] = &[
         "Attempts to forward that failed",
     ),
     metric(
+        "edgetrail_sink_skipped_total",
+        Counter,
+        &["sink"],
+        "events",
+        "Stored events that could not be read and were not forwarded",
+    ),
+    metric(
         "edgetrail_sink_lag_seconds",
         Gauge,
         &["sink"],

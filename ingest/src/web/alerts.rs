@@ -50,7 +50,7 @@ impl Kind {
             "IDENTITY_MISMATCH" | "ADMIN_SIGN_IN_FAILED" => Self::Identity,
             "WRITE_UNATTRIBUTED" | "APP_AUDIT_ONLY" | "INTENT_ORPHANED" => Self::Unexplained,
             "SECURITY_ALERT_RAISED" => Self::Found,
-            "SINK_FAILING" | "SINK_RECOVERED" => Self::Forwarding,
+            "SINK_FAILING" | "SINK_RECOVERED" | "SINK_EVENTS_SKIPPED" => Self::Forwarding,
             _ => Self::Decision,
         }
     }

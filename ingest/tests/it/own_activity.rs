@@ -303,6 +303,34 @@ async fn reading_is_on_record_and_has_a_limit() {
 }
 
 #[tokio::test]
+async fn a_download_has_the_runs_that_they_asked_for_and_none_that_only_names_them() {
+    let run = |minutes_ago, subject: &str, id: &str| Event {
+        details: Some(JsonText::from(&json!({"execution_id": id, "success": true, "tokens_used": 5}))),
+        ..act(minutes_ago, "AGENT_EXECUTED", subject, Some(("agent", id)))
+    };
+    let mut claimed = run(7, ALICE, "claimed");
+    claimed.trust = Trust::Asserted;
+    claimed.details =
+        Some(JsonText::from(&json!({"execution_id": "claimed", "success": true, "user_id": ALICE})));
+    let server = started(&[run(9, ALICE, "hers"), run(8, BOB, "his"), claimed]).await;
+    server.sequenced(3).await;
+    eventually(async || {
+        let runs = server.get("/v1/executions").await.json();
+        runs["executions"].as_array().is_some_and(|runs| runs.len() == 3)
+    })
+    .await;
+    let named = server.get("/v1/executions?user=5b1f-alice").await.json();
+    assert_eq!(named["executions"].as_array().map(Vec::len), Some(2), "one of them is a claim: {named}");
+    let answer = server.post_with("/v1/me/export?format=ndjson", &token(ALICE), "").await;
+    let text = answer.text();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let runs: Vec<Value> = lines.map(|line| line["run"].clone()).filter(|run| !run.is_null()).collect();
+    let told: Vec<_> = runs.iter().map(|run| (&run["id"], &run["status"])).collect();
+    assert_eq!(told, [(&json!("hers"), &json!("completed"))], "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_download_holds_what_is_theirs_with_proofs_and_comes_once_an_hour() {
     let server = started(&[
         act(9, "USER_LOGIN", ALICE, Some(("user", ALICE))),

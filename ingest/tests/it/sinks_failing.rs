@@ -177,3 +177,31 @@ async fn an_address_that_is_private_by_now_gets_nothing_and_its_health_says_why(
     assert_eq!(tried["delivered"], false);
     it.server.stop().await;
 }
+
+#[tokio::test]
+async fn an_event_that_was_damaged_in_the_database_keeps_back_nothing_that_follows_and_is_told() {
+    let it = Forwarding::start(&[]).await;
+    let receiver = Receiver::start(Manner::Takes).await;
+    let sink = it.webhook("hook", &receiver).await;
+    it.act(&sink, "pause", &json!({})).await;
+    let mut producer = it.server.producer().await;
+    let events: Vec<Event> = (1..5).map(sample).collect();
+    it.server.send(&producer.seal(&events)).await;
+    let damaged = events[1].id.uuid();
+    let pool = sqlx::PgPool::connect_with(it.server.database.clone()).await.expect("connected");
+    let edit = sqlx::query("update events set opening = '\\x00' where id = $1").bind(damaged);
+    assert_eq!(edit.execute(&pool).await.expect("changed").rows_affected(), 1);
+    pool.close().await;
+    it.act(&sink, "resume", &json!({})).await;
+    eventually(async || receiver.numbers().len() == 3).await;
+    assert_eq!(receiver.numbers(), [1, 3, 4]);
+    let told = it.server.eventually("&action=SINK_EVENTS_SKIPPED", 1).await;
+    let details = &told[0]["details"];
+    assert_eq!((&details["count"], &details["events"][0]["id"]), (&json!(1), &json!(damaged)), "{details}");
+    it.server.send(&producer.seal(&[sample(5)])).await;
+    eventually(async || receiver.numbers().len() == 4).await;
+    assert_eq!(it.server.all("&action=SINK_EVENTS_SKIPPED").await.len(), 1, "said once");
+    let metrics = it.server.call("GET", "/metrics").await.text();
+    assert!(metrics.contains(&format!("edgetrail_sink_skipped_total{{sink=\"{sink}\"}} 1")), "{metrics}");
+    it.server.stop().await;
+}

@@ -1,8 +1,9 @@
 //! What insight costs: the backend with everything that looks at events beside the same backend without.
 //!
-//! Two backends with a database each take turns. One keeps tallies, follows with its rules and joins runs; in the other one
-//! no rules come along, and a rule of the database throws away what is appended to the tallies. The rate is that of the
-//! answers, while those who follow the events work beside; how long they need after the last answer is told as well.
+//! Three backends with a database each take turns. One keeps tallies, follows with its rules and joins runs; another does so
+//! and forwards every event to two receivers; in the third no rules come along, and a rule of the database throws away
+//! what is appended to the tallies. The rate is that of the answers, while those who follow the events work beside; how long
+//! they need after the last answer is told as well. The receivers are in this process, on the same machine.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,6 +17,7 @@ use sqlx::{Connection as _, Executor as _, SqlSafeStr as _};
 use super::ingest::{self, CONNECTIONS, Producer, failed, optimised, requests_of, socket, updated};
 use super::process::{cpu_seconds, tree_cpu_seconds};
 use super::report::median;
+use super::streams::{self, Receiver};
 use super::{BenchError, Extent, Report};
 use crate::keys::random;
 use crate::stack::{Ingest, IngestSpec, SigningKey, free_port};
@@ -24,6 +26,8 @@ use crate::stack::{Ingest, IngestSpec, SigningKey, free_port};
 const NO_TALLIES: &str = "create rule bench_without as on insert to tally_deltas do instead nothing";
 /// Followers need no longer than this after the last answer.
 const CATCH_UP: Duration = Duration::from_secs(300);
+/// Without, with what adds up, and with streams too.
+const SIDES: usize = 3;
 
 /// Runs the comparison.
 ///
@@ -40,47 +44,60 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
         .map_err(failed("opening a directory"))?;
     let mut without = Side::start(&dir.path().join("without"), "[detection]\nshipped = false\n").await?;
     without.database.execute(NO_TALLIES.into_sql_str()).await?;
-    let mut whole = Side::start(&dir.path().join("whole"), "").await?;
-    for side in [&mut without, &mut whole] {
+    let whole = Side::start(&dir.path().join("whole"), "").await?;
+    let folder = dir.path().join("streams");
+    let sealed = format!("{}key_file = {:?}\n", streams::CONFIGURATION, folder.join("sinks.key"));
+    let forwarding = Side::start(&folder, &sealed).await?;
+    let receiver = Receiver::start().await?;
+    let api = forwarding.ingest.api();
+    receiver.stream(&api, "webhook", "/events", "").await?;
+    receiver.stream(&api, "otlp", "/v1/logs", "").await?;
+    let mut sides = [without, whole, forwarding];
+    for side in &mut sides {
         side.round(10_000).await?;
     }
+    let before = receiver.bytes();
     let mut taken = Vec::with_capacity(rounds);
     for round in 0..rounds {
-        let pair = if round % 2 == 0 {
-            let first = without.round(events).await?;
-            (first, whole.round(events).await?)
-        } else {
-            let first = whole.round(events).await?;
-            (without.round(events).await?, first)
-        };
-        taken.push(pair);
+        // Each begins in turn.
+        let mut took = [Took::default(); SIDES];
+        for at in 0..SIDES {
+            let at = (round + at) % SIDES;
+            took[at] = sides[at].round(events).await?;
+        }
+        taken.push(took);
     }
-    let of = |read: &dyn Fn(&(Took, Took)) -> f64| median(&taken.iter().map(read).collect::<Vec<_>>());
+    let of = |read: &dyn Fn(&[Took; SIDES]) -> f64| median(&taken.iter().map(read).collect::<Vec<_>>());
     let mut report = Report::default();
     report.row("insight", format!("{rounds} rounds of {events} events, {CONNECTIONS} connections"));
-    for (what, at) in [("  without", false), ("  with everything", true)] {
-        let side = |pair: &(Took, Took)| if at { pair.1 } else { pair.0 };
+    for (at, what) in
+        ["  without", "  with tallies, rules, runs", "  with two streams too"].iter().enumerate()
+    {
         report.row(
-            what,
+            *what,
             format!(
                 "{:.0} events/s; CPU per event: PostgreSQL {:.0} µs, backend {:.0} µs; followed {:.1} s after the last answer",
-                of(&|pair| side(pair).rate),
-                of(&|pair| side(pair).postgres_us),
-                of(&|pair| side(pair).backend_us),
-                of(&|pair| side(pair).behind_s),
+                of(&|took| took[at].rate),
+                of(&|took| took[at].postgres_us),
+                of(&|took| took[at].backend_us),
+                of(&|took| took[at].behind_s),
             ),
         );
     }
-    let ratios: Vec<_> =
-        taken.iter().map(|(without, whole)| format!("{:.3}", whole.rate / without.rate)).collect();
-    report.row("  with to without, each round", ratios.join(", "));
-    report.figure("insight.ingest_ratio", of(&|(without, whole)| whole.rate / without.rate));
-    report.figure("insight.behind_s", of(&|(_, whole)| whole.behind_s));
+    let forwarded = (receiver.bytes() - before) as f64 / (rounds * events) as f64;
+    report.row("  forwarded", format!("{forwarded:.0} bytes an event, both streams together"));
+    for (name, what, at) in [("tallied", "  tallied", 1), ("ingest", "  with streams", 2)] {
+        let ratio = |took: &[Took; SIDES]| took[at].rate / took[0].rate;
+        let each: Vec<_> = taken.iter().map(|took| format!("{:.3}", ratio(took))).collect();
+        report.row(format!("{what} to without, each round"), each.join(", "));
+        report.figure(&format!("insight.{name}_ratio"), of(&ratio));
+        report.figure(&format!("insight.{name}_behind_s"), of(&|took| took[at].behind_s));
+    }
     Ok(report)
 }
 
 /// What a round took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Took {
     /// Events in a second, until the last answer.
     rate: f64,
@@ -150,7 +167,7 @@ impl Side {
             )
             .fetch_one(&mut self.database)
             .await?;
-            if !waiting {
+            if !waiting && streams::are_through(&self.ingest.api()).await? {
                 return Ok(());
             }
             if start.elapsed() > CATCH_UP {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tests::bench::{
-    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, tenants, verify,
+    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, streams, tenants, verify,
 };
 
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ struct Arguments {
     /// Search only with 50 tenants, or with 1.
     #[arg(long, value_name = "COUNT")]
     tenants: Option<usize>,
+    /// Minutes for which a stream is paused: 60 unless said, 1 with --quick.
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,6 +41,7 @@ enum Side {
     Ingest,
     Insight,
     Search,
+    Streams,
     Tenants,
     Verify,
     Retention,
@@ -84,7 +88,10 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     if asked(Side::Tenants) {
         report.extend(tenants::run(extent).await?);
     }
-    // It takes longer than all others together.
+    // These two take longer than all others together.
+    if arguments.only == Some(Side::Streams) {
+        report.extend(streams::run(extent, arguments.minutes).await?);
+    }
     if arguments.only == Some(Side::Search) {
         let usual = search::Size::of(extent);
         let size = search::Size {

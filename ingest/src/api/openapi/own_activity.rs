@@ -52,7 +52,7 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .gives_as(
                 200,
-                "Their events, between what opens and what sums up.",
+                "Their events and the runs that they provably asked for, between what opens and what sums up.",
                 &[("application/x-ndjson", text()), ("application/json", any())],
             )
             .refuses(400, misunderstood)

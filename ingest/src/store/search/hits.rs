@@ -137,7 +137,7 @@ impl Hit {
 #[derive(Debug, Clone, Copy)]
 pub enum Among<'a> {
     /// In batches that arrived in this span.
-    Batches(&'a [i64], (DateTime<Utc>, DateTime<Utc>)),
+    Batches(&'a [i64]),
     /// In what a tenant's events are filed between two times, the second of them not included.
     Filed(&'a str, (DateTime<Utc>, DateTime<Utc>)),
 }
@@ -171,9 +171,8 @@ pub async fn hits(
     }
     sql.push("]::boolean[] as found from events where ");
     match among {
-        Among::Batches(batches, (first, last)) => {
-            sql.push("received_at between ").push_bind(first).push(" and ").push_bind(last);
-            sql.push(" and batch_id = any(").push_bind(batches.to_vec()).push(")");
+        Among::Batches(batches) => {
+            sql.push("batch_id = any(").push_bind(batches.to_vec()).push(")");
         }
         Among::Filed(tenant, (from, to)) => {
             sql.push("tenant_id = ").push_bind(tenant.to_owned());

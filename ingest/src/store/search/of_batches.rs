@@ -1,6 +1,5 @@
 //! What of some batches a search finds, for those who follow the log.
 
-use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use shared::event::Timestamp;
 use shared::search::Query;
@@ -19,7 +18,6 @@ pub async fn of_batches(
     tenant: &str,
     (query, now): (&Query, Timestamp),
     batches: &[i64],
-    (first, last): (DateTime<Utc>, DateTime<Utc>),
     max_len: usize,
 ) -> Result<(Vec<Swept>, bool), StoreError> {
     let mut sql = QueryBuilder::<Postgres>::new(
@@ -27,7 +25,6 @@ pub async fn of_batches(
          case when get_byte(opening, 0) = 2 then actor_id end as pseudonym, batch_id, position from events where tenant_id = ",
     );
     sql.push_bind(tenant.to_owned());
-    sql.push(" and received_at between ").push_bind(first).push(" and ").push_bind(last);
     sql.push(" and batch_id = any(").push_bind(batches.to_vec()).push(")");
     push_query(&mut sql, query, now);
     sql.push(" order by array_position(").push_bind(batches.to_vec()).push(", batch_id), position");
