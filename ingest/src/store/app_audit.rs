@@ -181,7 +181,7 @@ pub async fn is_reported(
     entity_id: &str,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
-        r#"select exists (select from events
+        r#"select exists (select 1 from events
                           where tenant_id = $1 and entity_type = 'app_audit' and entity_id = $2 and filed_at >= $3
                             and action = 'APP_AUDIT_ONLY' and host = 'ingest') as "there!""#,
         claim.tenant_id,
@@ -257,7 +257,7 @@ pub async fn unclaimed(
         "select e.action, e.opening from events e
          where e.tenant_id = $1 and e.filed_at >= $2 and e.filed_at < $3 and e.outcome = $4 and e.host <> 'ingest'
            and e.action in (select action from app_audit_rows where tenant_id = $1)
-           and not exists (select from app_audit_rows r
+           and not exists (select 1 from app_audit_rows r
                            where r.tenant_id = $1 and r.action = e.action
                              and r.at >= e.occurred_at - make_interval(secs => $5)
                              and r.at <= e.occurred_at + make_interval(secs => $5)

@@ -161,14 +161,10 @@ pub async fn spread(store: &Store) -> Result<Vec<&'static str>, DistributionErro
 /// after the other, since what comes later in its transaction must find the same connections.
 const SETTINGS: &str = "
 do $$
-declare
-    name text;
 begin
-    foreach name in array array['edgetrail_app', 'edgetrail_keeper'] loop
-        if exists (select from pg_roles where rolname = name and not rolcanlogin) then
-            execute format('alter role %I login', name);
-        end if;
-    end loop;
+    if exists (select from pg_roles where rolname = 'edgetrail_app' and not rolcanlogin) then
+        alter role edgetrail_app login;
+    end if;
     execute format('alter database %I set citus.multi_shard_modify_mode = ''sequential''', current_database());
 end
 $$";

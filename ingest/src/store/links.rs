@@ -167,7 +167,7 @@ pub async fn acts(
              and action not in ('INTENT_RECORDED', 'IDENTITY_MISMATCH')
              and (rule = 'edge/unmapped' or not starts_with(rule, 'edge/'))
              and (entity_id = any($5) or actor_id = any($6) or claimed_user = any($6))
-             and not exists (select from echo_links l where l.tenant_id = e.tenant_id and l.echo_id = e.id)",
+             and not exists (select 1 from echo_links l where l.tenant_id = e.tenant_id and l.echo_id = e.id)",
         tenant,
         span.0,
         span.1,

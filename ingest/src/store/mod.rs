@@ -73,6 +73,16 @@ const KEEPER_CONNECTIONS: u32 = 3;
 const MAX_LANES: usize = 4;
 const APP_ROLE: &str = "edgetrail_app";
 const KEEPER_ROLE: &str = "edgetrail_keeper";
+/// In a cluster a transaction reads nothing that another role changed in it, and the keeper's functions run as their owner: there
+/// the keeper is the owner.
+const BECOME_KEEPER: &str = "
+do $$
+begin
+    if not exists (select from pg_extension where extname = 'citus') then
+        set role edgetrail_keeper;
+    end if;
+end
+$$";
 
 /// Why the store did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +195,7 @@ impl Store {
                 Box::pin(become_role(
                     connection,
                     "set statement_timeout = '1h'; set idle_in_transaction_session_timeout = '10min'",
-                    "set role edgetrail_keeper",
+                    BECOME_KEEPER,
                 ))
             })
             .connect_lazy_with(options.clone());
