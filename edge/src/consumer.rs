@@ -102,6 +102,7 @@ fn message_bytes(body: &JsValue) -> Vec<u8> {
 /// As long as the message has already waited, so that the delay doubles with each attempt, and not before the backend wants it.
 fn delayed(message: &RawMessage, retry_after: u32) -> QueueRetryOptions {
     let waited = worker::Date::now().as_millis().saturating_sub(message.timestamp().as_millis()) / 1000;
-    let delay = u32::try_from(waited).unwrap_or(LONGEST_DELAY).max(retry_after).clamp(FIRST_DELAY, LONGEST_DELAY);
+    let delay =
+        u32::try_from(waited).unwrap_or(LONGEST_DELAY).max(retry_after).clamp(FIRST_DELAY, LONGEST_DELAY);
     QueueRetryOptionsBuilder::new().with_delay_seconds(delay).build()
 }

@@ -34,8 +34,8 @@ use crate::own_activity::{Disowned, OwnActivity};
 use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
 use crate::privacy::Privacy;
-use crate::receive::backlog::Backlog;
 use crate::receive::Receiver;
+use crate::receive::backlog::Backlog;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::sink::{Sinks, Vault};
@@ -112,7 +112,8 @@ impl Database {
     pub async fn as_it_is(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
         let (options, embedded) = match &config.database.url {
             Some(url) => {
-                let options: PgConnectOptions = url.reveal().parse().map_err(|_| ServeError::Url("database.url"))?;
+                let options: PgConnectOptions =
+                    url.reveal().parse().map_err(|_| ServeError::Url("database.url"))?;
                 (options, None)
             }
             None => {

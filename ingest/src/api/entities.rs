@@ -54,7 +54,8 @@ pub(super) async fn timeline(
     let whole = scope(entity.clone());
     let narrowed = scope(entity.and(search.query.conjuncts().to_vec()));
     let (rows, next) = paging.page(&state, &narrowed, cursor.map(|cursor| cursor.after)).await?;
-    if rows.is_empty() && page(&as_of::reading(&state), &Scope { to: None, ..whole.clone() }, None, 1).await?.is_empty()
+    if rows.is_empty()
+        && page(&as_of::reading(&state), &Scope { to: None, ..whole.clone() }, None, 1).await?.is_empty()
     {
         return Err(missing());
     }

@@ -16,10 +16,10 @@ use tracing::Instrument as _;
 
 use super::routes::{Route, Routes};
 use super::{
-    Answer, Shared, State, access, actors, alerts, as_of, batches, compliance, coverage, echoes, entities, erasures,
-    events, executions, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity,
-    intents, live, log, me, openapi, openings, policy, proof, quarantine, reconciliation, retention,
-    run_metrics, saved, session, sign_in, sinks, streams, subjects, unmask, writes,
+    Answer, Shared, State, access, actors, alerts, as_of, batches, compliance, coverage, echoes, entities,
+    erasures, events, executions, exports, facets, fingerprint, headers, health, histogram, holds, inbox,
+    integrity, intents, live, log, me, openapi, openings, policy, proof, quarantine, reconciliation,
+    retention, run_metrics, saved, session, sign_in, sinks, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;

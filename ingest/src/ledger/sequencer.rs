@@ -144,7 +144,10 @@ impl Sequencer {
                 tenants.extend(self.failing().iter().cloned());
                 // A round waits for the database more than for anything else.
                 stream::iter(tenants)
-                    .for_each_concurrent(self.store.lanes(), |tenant| async move { self.advance(&tenant).await })
+                    .for_each_concurrent(
+                        self.store.lanes(),
+                        |tenant| async move { self.advance(&tenant).await },
+                    )
                     .await;
                 healthy = self.failing().is_empty();
             }

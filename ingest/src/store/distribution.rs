@@ -137,7 +137,9 @@ pub async fn spread(store: &Store) -> Result<Vec<&'static str>, DistributionErro
         .doing(doing)?;
     let mut spread = Vec::new();
     for (name, kind) in TABLES {
-        let Some(column) = kind.column().filter(|_| !there.iter().any(|known| known == name)) else { continue };
+        let Some(column) = kind.column().filter(|_| !there.iter().any(|known| known == name)) else {
+            continue;
+        };
         let leader = kind.leader();
         let with = if *name == leader { "none" } else { leader };
         sqlx::query("select create_distributed_table($1::regclass, $2, colocate_with => $3)")

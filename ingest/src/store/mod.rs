@@ -217,7 +217,9 @@ impl Store {
 
     /// How many transactions one task may have under way at the same time and leave connections to the others.
     pub fn lanes(&self) -> usize {
-        usize::try_from(self.app.options().get_max_connections() / 3).unwrap_or(usize::MAX).clamp(1, MAX_LANES)
+        usize::try_from(self.app.options().get_max_connections() / 3)
+            .unwrap_or(usize::MAX)
+            .clamp(1, MAX_LANES)
     }
 
     /// Brings the schema up to date. Safe from several processes at once.

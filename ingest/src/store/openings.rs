@@ -70,11 +70,7 @@ pub struct BatchPlace {
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn of_batches(
-    store: &Store,
-    tenant: &str,
-    batches: &[i64],
-) -> Result<Vec<FiledRow>, StoreError> {
+pub async fn of_batches(store: &Store, tenant: &str, batches: &[i64]) -> Result<Vec<FiledRow>, StoreError> {
     sqlx::query_as!(
         FiledRow,
         "select filed_at, id, occurred_at, received_at, class, severity, outcome, trust, action, actor_id, actor_email,

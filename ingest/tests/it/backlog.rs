@@ -21,7 +21,10 @@ async fn a_store_that_stands_still_bounds_memory_and_loses_nothing() {
     let server = Server::start().await;
     let sibling = Sibling::start(
         &server,
-        &[("EDGETRAIL__HTTP__MAX_BACKLOG_BYTES", "4194304"), ("EDGETRAIL__HTTP__MAX_REQUEST_BYTES", "1048576")],
+        &[
+            ("EDGETRAIL__HTTP__MAX_BACKLOG_BYTES", "4194304"),
+            ("EDGETRAIL__HTTP__MAX_REQUEST_BYTES", "1048576"),
+        ],
     )
     .await;
     let mut frames = Vec::new();
@@ -67,7 +70,11 @@ async fn a_store_that_stands_still_bounds_memory_and_loses_nothing() {
         most = most.max(sibling.resident());
     }
     let (told, grown) = (refused.load(Ordering::Relaxed), most.saturating_sub(before));
-    println!("{} MB were offered, memory grew by {} MB, {told} requests were told to wait", offered / MB, grown / MB);
+    println!(
+        "{} MB were offered, memory grew by {} MB, {told} requests were told to wait",
+        offered / MB,
+        grown / MB
+    );
     assert!(told > 0, "nobody was told to wait");
     // What is under way is held as it came, as events and as what is written: 4 MiB several times, and never what was offered.
     assert!(grown < 64 * MB, "memory grew by {} MB", grown / MB);

@@ -51,7 +51,9 @@ async fn refused(database: &mut PgConnection) -> Vec<String> {
         .collect();
     let (names, keys): (Vec<_>, Vec<_>) = distributed.into_iter().unzip();
     for rule in [COLUMN, UNIQUE, LEVELS, TRIGGERS, FOREIGN_KEYS] {
-        let sql = format!("with declared as (select * from unnest($1::text[], $2::text[]) as d (name, key)) {rule}");
+        let sql = format!(
+            "with declared as (select * from unnest($1::text[], $2::text[]) as d (name, key)) {rule}"
+        );
         let found: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
             .bind(&names)
             .bind(&keys)
@@ -92,7 +94,10 @@ async fn what_a_cluster_would_refuse_is_found_by_name() {
             "alter table alerts add constraint pointing foreign key (alert_id) references access_grants",
             "pointing is a foreign key at alerts",
         ),
-        ("alter table filed_batches alter tenant_id drop not null", "filed_batches has no tenant_id that is never null"),
+        (
+            "alter table filed_batches alter tenant_id drop not null",
+            "filed_batches has no tenant_id that is never null",
+        ),
     ] {
         database.execute("begin").await.expect("begun");
         database.execute(ddl).await.expect(ddl);

@@ -41,7 +41,8 @@ impl Pair {
         pair.run("initdb", &["-D", &format!("{primary}/data"), "-U", "edgetrail", "-A", "trust"]).await;
         pair.serve("primary").await;
         let data = format!("{copy}/data");
-        pair.run("pg_basebackup", &["-h", &primary, "-U", "edgetrail", "-D", &data, "-R", "-c", "fast"]).await;
+        pair.run("pg_basebackup", &["-h", &primary, "-U", "edgetrail", "-D", &data, "-R", "-c", "fast"])
+            .await;
         pair.serve("copy").await;
         pair
     }
@@ -80,7 +81,9 @@ impl Drop for Pair {
     fn drop(&mut self) {
         for name in ["copy", "primary"] {
             let pid = std::fs::read_to_string(Path::new(&self.folder(name)).join("data/postmaster.pid"));
-            let Some(pid) = pid.ok().and_then(|text| text.lines().next().map(str::to_owned)) else { continue };
+            let Some(pid) = pid.ok().and_then(|text| text.lines().next().map(str::to_owned)) else {
+                continue;
+            };
             let _ = Command::new("kill").args(["-QUIT", &pid]).status();
         }
     }

@@ -65,8 +65,12 @@ struct Size {
 /// [`BenchError`] if the backend does not start or does not store everything, or the tables differ.
 pub async fn run(extent: Extent) -> Result<Report, BenchError> {
     let size = match extent {
-        Extent::Quick => Size { rounds: 3, events: 20_000, single_inserts: 1_000, paced: Duration::from_secs(8) },
-        Extent::Full => Size { rounds: 5, events: 100_000, single_inserts: 2_000, paced: Duration::from_secs(20) },
+        Extent::Quick => {
+            Size { rounds: 3, events: 20_000, single_inserts: 1_000, paced: Duration::from_secs(8) }
+        }
+        Extent::Full => {
+            Size { rounds: 5, events: 100_000, single_inserts: 2_000, paced: Duration::from_secs(20) }
+        }
     };
     optimised()?;
     let dir = tempfile::Builder::new().prefix("edgetrail").tempdir().map_err(failed("making a directory"))?;
@@ -132,12 +136,7 @@ async fn acks_at(
 }
 
 /// One connection's part: every so many batches one of its own.
-fn paced(
-    address: SocketAddr,
-    requests: &[Vec<u8>],
-    first: Instant,
-    pause: Duration,
-) -> io::Result<Vec<f64>> {
+fn paced(address: SocketAddr, requests: &[Vec<u8>], first: Instant, pause: Duration) -> io::Result<Vec<f64>> {
     let mut conversation = Conversation::open(address)?;
     let mut due = first;
     let mut acks = Vec::with_capacity(requests.len());
@@ -260,7 +259,13 @@ fn tell(size: Size, rounds: &[Round], acks: &[f64]) -> Report {
     let at = |share: f64| acks[((acks.len() - 1) as f64 * share) as usize];
     report.row(
         "  acknowledged at half load",
-        format!("p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms of {} batches", at(0.5), at(0.99), at(1.0), acks.len()),
+        format!(
+            "p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms of {} batches",
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            acks.len()
+        ),
     );
     report.figure("ingest.ack_p99_ms_at_half_load", at(0.99));
     report.figure("ingest.copy_ratio", of(&to_copy));

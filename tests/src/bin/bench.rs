@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tests::bench::{
-    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, streams, tenants, verify,
+    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, streams, tenants,
+    verify,
 };
 
 #[derive(Debug, Parser)]

@@ -38,7 +38,8 @@ impl Balancer {
 
     /// Puts a new backend in the place of one that has gone.
     pub(crate) fn replace(&self, old: &str, new: &str) {
-        for member in self.members.lock().expect("no panic").iter_mut().filter(|member| member.address == old) {
+        for member in self.members.lock().expect("no panic").iter_mut().filter(|member| member.address == old)
+        {
             *member = Member { address: new.to_owned(), is_ready: true };
         }
     }

@@ -33,9 +33,11 @@ pub(super) async fn database(cluster: &str, dir: &Path) -> String {
     .expect("the coordinator knows its nodes");
     assert!(!nodes.is_empty(), "the cluster has no nodes beside the coordinator");
     let mut all = vec![coordinator.clone()];
-    all.extend(nodes.iter().map(|(host, port)| {
-        coordinator.clone().host(host).port(u16::try_from(*port).expect("a port"))
-    }));
+    all.extend(
+        nodes
+            .iter()
+            .map(|(host, port)| coordinator.clone().host(host).port(u16::try_from(*port).expect("a port"))),
+    );
     for node in &all {
         let mut connection = PgConnection::connect_with(node).await.expect("the node answers");
         connection.execute("set citus.enable_create_database_propagation = off").await.expect("set");
