@@ -106,7 +106,10 @@ pub enum StoreError {
 impl StoreError {
     fn code(&self) -> Option<String> {
         match self {
-            Self::Database { source, .. } => Some(source.as_database_error()?.code()?.into_owned()),
+            Self::Database { source, .. } => {
+                let error = source.as_database_error()?;
+                moved_code(error.message()).map(str::to_owned).or_else(|| Some(error.code()?.into_owned()))
+            }
             Self::Migrate(_) | Self::Damaged(_) => None,
         }
     }
@@ -361,6 +364,14 @@ fn everyday_pool(options: &PgConnectOptions, max_connections: u32) -> PgPool {
             ))
         })
         .connect_lazy_with(options.clone())
+}
+
+/// The code of an error that a cluster met while it moved rows to a node: it keeps the node's words, and gives the code of a
+/// failing disk.
+fn moved_code(message: &str) -> Option<&'static str> {
+    [("duplicate key value violates unique constraint", "23505"), ("no partition of relation", "23514")]
+        .into_iter()
+        .find_map(|(words, code)| message.starts_with(words).then_some(code))
 }
 
 async fn become_role(
