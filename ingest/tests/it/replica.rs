@@ -138,10 +138,13 @@ async fn searches_are_read_from_a_copy_that_keeps_up_and_from_the_primary_otherw
 
     // Too far behind: the primary answers, from now.
     eventually(async || found(&server).await == (3, None)).await;
-    let metrics = server.call("GET", "/metrics").await.text();
-    assert!(metrics.contains("\nedgetrail_replica_in_use 0\n"), "{metrics}");
-    let behind = metrics.lines().find_map(|line| line.strip_prefix("edgetrail_replica_lag_seconds "));
-    assert!(behind.and_then(|text| text.parse::<f64>().ok()).is_some_and(|lag| lag > 4.0), "{behind:?}");
+    eventually(async || {
+        let metrics = server.call("GET", "/metrics").await.text();
+        let lag = metrics.lines().find_map(|line| line.strip_prefix("edgetrail_replica_lag_seconds "));
+        let lag: f64 = lag.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        metrics.contains("\nedgetrail_replica_in_use 0\n") && lag > 4.0
+    })
+    .await;
 
     standby.execute("select pg_wal_replay_resume()").await.expect("resumed");
     eventually(async || matches!(found(&server).await, (3, Some(_)))).await;
