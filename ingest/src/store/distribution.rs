@@ -2,8 +2,8 @@
 //! that the tests hold against the catalogue, so that a new table cannot be forgotten.
 //!
 //! What grows with the events is spread: by tenant, so that a tenant's search, its batches and what is derived from them meet
-//! on one node, and the tree of a log by the log, whose name is all that a reader of tiles knows. What people decide stays on
-//! the coordinator: it is small, much of it is looked up without a tenant, and queues of it are taken with `skip locked`.
+//! on one node, and the tree of a log by the log, whose name is all that a reader of tiles knows. Heads of logs and what people
+//! decide stay on the coordinator: much of it is looked up without a tenant, and queues of it are taken with `skip locked`.
 
 use sqlx::{AssertSqlSafe, Executor as _};
 
@@ -68,7 +68,6 @@ pub const TABLES: &[(&str, Spread)] = &[
     ("unmapped_routes", Spread::ByTenant),
     ("witness_writes", Spread::ByTenant),
     ("log_rounds", Spread::ByLog),
-    ("log_checkpoints", Spread::ByLog),
     ("log_tiles", Spread::ByLog),
     ("accepted_rules", Spread::Coordinator),
     ("access_grants", Spread::Coordinator),
@@ -87,6 +86,7 @@ pub const TABLES: &[(&str, Spread)] = &[
     ("event_touches", Spread::Coordinator),
     ("exports", Spread::Coordinator),
     ("integrity_results", Spread::Coordinator),
+    ("log_checkpoints", Spread::Coordinator),
     ("log_copies", Spread::Coordinator),
     ("log_cosignatures", Spread::Coordinator),
     ("log_keys", Spread::Coordinator),
