@@ -162,12 +162,12 @@ impl Server {
         ];
         all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         if let Some(url) = cluster::url().filter(|_| !all.iter().any(|(name, _)| name == "DATABASE_URL")) {
-            all.push(("DATABASE_URL".to_owned(), cluster::database(&url, dir.path()).await));
+            all.push(("DATABASE_URL".to_owned(), Box::pin(cluster::database(&url, dir.path())).await));
         }
         let environment = Environment { variables: all };
         let config = Config::load(Some(&file), &environment).expect("valid");
         let url = config.database.url.as_ref().map(|url| url.reveal().parse().expect("a URL"));
-        let backend = Backend::start(config, clock).await.expect("started");
+        let backend = Box::pin(Backend::start(config, clock)).await.expect("started");
         let address = backend.address.to_string();
         let store = backend.database.store.clone();
         let recorder = backend.recorder();
