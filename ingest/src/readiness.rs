@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::ledger::sequencer::Sequencer;
 use crate::receive::write::Writer;
 use crate::store::{Store, Unready};
@@ -21,6 +23,9 @@ pub enum NotReady {
     /// A log is not advanced.
     #[error("the sequencer does not advance a log")]
     Sequencer,
+    /// Whoever spreads requests should send them elsewhere; what comes is still taken.
+    #[error("this process is stopping")]
+    Leaving,
 }
 
 /// What the work needs.
@@ -32,6 +37,8 @@ pub struct Readiness {
     pub writer: Writer,
     /// And get their places from it.
     pub sequencer: Sequencer,
+    /// Until this process is told to stop.
+    pub leaving: watch::Receiver<bool>,
 }
 
 impl Readiness {
@@ -40,6 +47,9 @@ impl Readiness {
     /// # Errors
     /// [`NotReady`] names the first thing that is in the way.
     pub async fn check(&self) -> Result<(), NotReady> {
+        if *self.leaving.borrow() {
+            return Err(NotReady::Leaving);
+        }
         let busy_for = self.writer.busy_for();
         if busy_for > WRITER_IS_STUCK_AFTER {
             return Err(NotReady::Writer(busy_for.as_secs()));

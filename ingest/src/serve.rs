@@ -35,10 +35,11 @@ use crate::policy::{Policies, relabel};
 use crate::postgres::{Embedded, EmbeddedError, Neighbour};
 use crate::privacy::Privacy;
 use crate::receive::Receiver;
+use crate::receive::backlog::Backlog;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::sink::{Sinks, Vault};
-use crate::store::{Store, StoreError, api_keys, partitions, signing_keys};
+use crate::store::{Store, StoreError, api_keys, partitions, replica, signing_keys};
 use crate::tally;
 use crate::telemetry::{self, vitals};
 
@@ -57,8 +58,8 @@ pub enum ServeError {
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
     /// The URL of the operator's PostgreSQL. What it says may hold the password.
-    #[error("database.url: is not a PostgreSQL URL (its value is not shown)")]
-    Url,
+    #[error("{0}: is not a PostgreSQL URL (its value is not shown)")]
+    Url(&'static str),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -111,7 +112,8 @@ impl Database {
     pub async fn as_it_is(config: &Config, neighbour: Neighbour) -> Result<Self, ServeError> {
         let (options, embedded) = match &config.database.url {
             Some(url) => {
-                let options: PgConnectOptions = url.reveal().parse().map_err(|_| ServeError::Url)?;
+                let options: PgConnectOptions =
+                    url.reveal().parse().map_err(|_| ServeError::Url("database.url"))?;
                 (options, None)
             }
             None => {
@@ -123,7 +125,12 @@ impl Database {
                 (embedded.connect_options(), Some(embedded))
             }
         };
-        let store = Store::open(&options, config.database.max_connections);
+        let mut store = Store::open(&options, config.database.max_connections);
+        if let Some(url) = &config.database.read_url {
+            let options: PgConnectOptions =
+                url.reveal().parse().map_err(|_| ServeError::Url("database.read_url"))?;
+            store = store.with_replica(&options, config.database.read_max_lag);
+        }
         Ok(Self { store, embedded })
     }
 
@@ -147,6 +154,7 @@ pub struct Backend {
     pub database: Database,
     listener: TcpListener,
     state: Arc<State>,
+    leaving: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
     accountant: Accountant,
     stop: watch::Sender<bool>,
@@ -212,6 +220,7 @@ impl Backend {
         let receiver = Receiver {
             signers: Arc::new(Signers::new(store.clone())),
             limits: limits.clone(),
+            backlog: Backlog::new(config.http.max_backlog_bytes),
             writer,
             clock: clock.clone(),
             oldest: Arc::new(AtomicI64::new(oldest.timestamp_micros())),
@@ -286,6 +295,7 @@ impl Backend {
             ages: config.accounting,
         };
         let (stopping, told_to_stop) = watch::channel(false);
+        let (leaving, told_to_leave) = watch::channel(false);
         let state = Arc::new(State {
             store,
             receiver,
@@ -308,6 +318,7 @@ impl Backend {
             clock,
             http: config.http,
             log: config.log,
+            leaving: told_to_leave,
             stopping: told_to_stop,
         });
         let erasure_sweep = config.privacy.sweep;
@@ -316,6 +327,7 @@ impl Backend {
             database,
             listener,
             state,
+            leaving,
             stopping,
             accountant,
             stop,
@@ -339,7 +351,7 @@ impl Backend {
         self.state.retention.clone()
     }
 
-    /// Serves until `until` is done; then takes no more connections, finishes what was accepted, sequences it, and
+    /// Serves until `until` is done; then says that it is not ready, after a while takes no more connections, finishes what was accepted, sequences it, and
     /// stops the private server.
     pub async fn run(self, until: impl Future<Output = ()> + Send + 'static) {
         let interval = self.state.log.interval;
@@ -410,6 +422,11 @@ impl Backend {
             self.state.clock.clone(),
             self.state.stopping.clone(),
         ));
+        let replica = tokio::spawn(replica::follow(
+            self.state.store.clone(),
+            self.state.clock.clone(),
+            self.state.stopping.clone(),
+        ));
         let sinks = tokio::spawn(Arc::clone(&self.state.sinks).run(self.state.stopping.clone()));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
@@ -419,9 +436,12 @@ impl Backend {
         let accounts = tokio::spawn(self.accountant.run());
 
         let (stop_http, mut http_stopped) = watch::channel(false);
+        let drain = self.state.http.drain;
         let graceful = async move {
             until.await;
             tracing::info!("stopping");
+            let _ = self.leaving.send(true);
+            tokio::time::sleep(drain).await;
             let _ = stop_http.send(true);
             let _ = self.stopping.send(true);
         };
@@ -445,6 +465,7 @@ impl Backend {
         let _ = tallies.await;
         let _ = executions.await;
         let _ = vitals.await;
+        let _ = replica.await;
         let _ = sinks.await;
         // What it records still goes through the writer.
         let _ = stop_access.send(true);

@@ -9,7 +9,7 @@ use super::path::Path;
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::{Answer, Shared, as_of};
 use crate::auth::MASKED;
 use crate::store::search::{Figure, Scope, figures, person};
 use crate::view::time;
@@ -38,13 +38,14 @@ pub(super) async fn read(
         now,
     };
     let theirs = scope(vec![text(TextField::Actor)]);
-    let acted = person(&state.store, &theirs).await?;
+    let store = as_of::reading(&state);
+    let acted = person(&store, &theirs).await?;
     let named = scope(vec![text(TextField::User), text(TextField::Actor).negated()]);
-    let named = person(&state.store, &named).await?;
+    let named = person(&store, &named).await?;
     if acted.events == 0 && named.events == 0 {
         return Err(missing());
     }
-    let figures = figures(&state.store, &theirs, TOP).await?;
+    let figures = figures(&store, &theirs, TOP).await?;
     let lists: Map<String, Value> = ["id", "email", "session", "ip", "country", "action", "entity"]
         .into_iter()
         .map(|kind| (kind.to_owned(), listed(kind, &figures, &reader)))

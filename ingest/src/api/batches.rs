@@ -1,7 +1,7 @@
 //! `POST /v1/batches`: framed batches in, one answer for each out, in their order.
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,8 +11,9 @@ use shared::batch::{CONTENT_TYPE, unframe};
 use shared::problem::Problem;
 use tracing::Instrument as _;
 
-use super::{Answer, Shared};
+use super::{Answer, Shared, State};
 use crate::receive::Receipt;
+use crate::receive::backlog::{Full, Held};
 
 pub(super) async fn receive(state: Shared, request: Request) -> Result<Response, Answer> {
     let content_type = request
@@ -26,7 +27,9 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
                 .detail(format_args!("send {CONTENT_TYPE}")),
         ));
     }
-    let bytes = read(request.into_body(), state.http.max_request_bytes).await?;
+    let Some((bytes, held)) = read_within(request.into_body(), &state).await? else {
+        return Ok(come_again());
+    };
     let frames = unframe(&bytes).map_err(|error| {
         Answer(Problem::new(400, "unreadable-request", "The request is not framed batches").detail(error))
     })?;
@@ -34,7 +37,7 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
     let mut accepted = Vec::with_capacity(frames.len());
     for framed in frames {
         let span = tracing::info_span!("batch", bytes = framed.body.len(), status = tracing::field::Empty);
-        let queued = state.receiver.accept_within_limits(framed).instrument(span.clone()).await;
+        let queued = state.receiver.accept_within_limits(framed, &held).instrument(span.clone()).await;
         accepted.push((span, queued));
     }
     let mut statuses = Vec::with_capacity(accepted.len());
@@ -54,16 +57,40 @@ pub(super) async fn receive(state: Shared, request: Request) -> Result<Response,
     }
     let status = overall(&statuses);
     let mut response = (status, Json(items)).into_response();
-    let retry_after = match status {
-        StatusCode::SERVICE_UNAVAILABLE => Some("5"),
-        // The buckets fill every moment.
-        StatusCode::TOO_MANY_REQUESTS => Some("1"),
-        _ => None,
-    };
-    if let Some(seconds) = retry_after {
+    // Of several reasons the one that lasts longest. The buckets fill every moment.
+    let waits = [(503, "5"), (429, "1")];
+    if let Some((_, seconds)) = waits.into_iter().find(|(status, _)| statuses.contains(status)) {
         response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));
     }
     Ok(response)
+}
+
+/// The body, as far as there is room for it. Without room it is read all the same and kept nowhere: a sender whose connection
+/// ends in the middle of a request does not hear why.
+async fn read_within(body: Body, state: &State) -> Result<Option<(Vec<u8>, Held)>, Answer> {
+    let limit = state.http.max_request_bytes;
+    let mut arriving = Some((Vec::new(), state.receiver.backlog.begin()));
+    let mut chunks = Chunks::of(body, limit);
+    while let Some(chunk) = chunks.next().await? {
+        if let Some((bytes, room)) = &mut arriving {
+            match room.take(chunk.len()) {
+                Ok(()) => bytes.extend_from_slice(&chunk),
+                Err(Full) => arriving = None,
+            }
+        }
+    }
+    metrics::gauge!("edgetrail_backlog_bytes").set(state.receiver.backlog.taken() as f64);
+    Ok(arriving.map(|(bytes, room)| (bytes, room.hold())))
+}
+
+/// There is no room for a request. It is over sooner than a commit that stands still.
+fn come_again() -> Response {
+    let problem = Problem::new(429, "backlog-full", "More arrives than can be stored at this time")
+        .detail("send the same bytes again later");
+    let mut response = Answer(problem).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+    metrics::counter!("edgetrail_refused_batches_total", "status" => "429").increment(1);
+    response
 }
 
 fn stored(receipt: &Receipt) -> Value {
@@ -95,20 +122,40 @@ fn overall(statuses: &[u16]) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::MULTI_STATUS)
 }
 
-/// The body, counted while it arrives: a wrong or missing Content-Length changes nothing.
+/// A whole body.
 pub(super) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
     let mut bytes = Vec::new();
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Answer(Problem::new(400, "cut-request", "The request ended early")))?;
-        if bytes.len() + chunk.len() > limit {
-            return Err(Answer(
-                Problem::new(413, "request-too-large", "The request is over the limit of bytes").limit(limit),
-            ));
-        }
+    let mut chunks = Chunks::of(body, limit);
+    while let Some(chunk) = chunks.next().await? {
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+/// A body, counted while it arrives: a wrong or missing Content-Length changes nothing.
+struct Chunks {
+    stream: BodyDataStream,
+    limit: usize,
+    read: usize,
+}
+
+impl Chunks {
+    fn of(body: Body, limit: usize) -> Self {
+        Self { stream: body.into_data_stream(), limit, read: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Answer> {
+        let Some(chunk) = self.stream.next().await else { return Ok(None) };
+        let chunk = chunk.map_err(|_| Answer(Problem::new(400, "cut-request", "The request ended early")))?;
+        self.read += chunk.len();
+        if self.read > self.limit {
+            return Err(Answer(
+                Problem::new(413, "request-too-large", "The request is over the limit of bytes")
+                    .limit(self.limit),
+            ));
+        }
+        Ok(Some(chunk))
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::path::Path;
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::{Answer, Shared, as_of};
 use crate::correlate::state::State;
 use crate::store::search::{Scope, page};
 use crate::store::{StoreError, events};
@@ -54,7 +54,8 @@ pub(super) async fn timeline(
     let whole = scope(entity.clone());
     let narrowed = scope(entity.and(search.query.conjuncts().to_vec()));
     let (rows, next) = paging.page(&state, &narrowed, cursor.map(|cursor| cursor.after)).await?;
-    if rows.is_empty() && page(&state.store, &Scope { to: None, ..whole.clone() }, None, 1).await?.is_empty()
+    if rows.is_empty()
+        && page(&as_of::reading(&state), &Scope { to: None, ..whole.clone() }, None, 1).await?.is_empty()
     {
         return Err(missing());
     }
@@ -79,7 +80,7 @@ pub(super) async fn timeline(
 /// What is known of the entity after the events of a scope; on the first page only.
 async fn known(state: &super::State, scope: &Scope, as_of: Timestamp) -> Result<Value, StoreError> {
     let limit = i64::try_from(MAX_FOLDED + 1).unwrap_or(i64::MAX);
-    let mut rows = page(&state.store, scope, None, limit).await?;
+    let mut rows = page(&as_of::reading(state), scope, None, limit).await?;
     let is_complete = rows.len() <= MAX_FOLDED;
     rows.truncate(MAX_FOLDED);
     let mut folded = rows

@@ -13,7 +13,7 @@ use super::path::Path;
 use super::reader::Reader;
 use super::search::Looked;
 use super::writes::Parameters;
-use super::{Answer, Shared, State};
+use super::{Answer, Shared, State, as_of};
 use crate::store::events::StoredEvent;
 use crate::store::search::{self, Position, Scope};
 use crate::store::{StoreError, events};
@@ -76,7 +76,7 @@ impl Paging {
         after: Option<Position>,
     ) -> Result<(Vec<StoredEvent>, Option<Position>), StoreError> {
         // One row beyond the page tells whether there is another page.
-        let rows = search::page(&state.store, scope, after, i64::from(self.limit) + 1).await?;
+        let rows = search::page(&as_of::reading(state), scope, after, i64::from(self.limit) + 1).await?;
         Ok(self.cut(rows))
     }
 
@@ -95,10 +95,11 @@ impl Paging {
         if let Some(after) = after.filter(|after| after.filed_at <= looked.scope.from) {
             looked.scope.from = month_before(after.filed_at);
         }
+        let store = as_of::reading(state);
         let mut rows = Vec::new();
         loop {
             let missing = i64::try_from(wanted - rows.len()).unwrap_or(1);
-            rows.extend(search::page(&state.store, &looked.scope, after, missing).await?);
+            rows.extend(search::page(&store, &looked.scope, after, missing).await?);
             let reached = looked.scope.from;
             if rows.len() >= wanted || reached <= oldest {
                 return Ok(self.cut(rows));

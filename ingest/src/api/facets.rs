@@ -8,7 +8,7 @@ use shared::search::{EntityPattern, NumberField, OneOf, Pattern, Range, Term, Te
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::{Answer, Shared, as_of};
 use crate::store::search::{FacetField, FacetRow, facets};
 
 const DEFAULT_TOP: u8 = 10;
@@ -30,7 +30,7 @@ pub(super) async fn read(state: Shared, reader: Reader, asked: Parameters) -> Re
     })?;
     search.check(&reader)?;
     let looked = search.scope(&state, &reader, state.clock.now());
-    let rows = facets(&state.store, &looked.scope, &fields, i64::from(top)).await?;
+    let rows = facets(&as_of::reading(&state), &looked.scope, &fields, i64::from(top)).await?;
     let total = rows.iter().find(|row| row.field.is_empty()).map_or(0, |row| row.count);
     let facets: Map<String, Value> =
         fields.iter().map(|field| (field.name().to_owned(), values(*field, &rows, total, &reader))).collect();

@@ -8,7 +8,7 @@ use shared::event::{Outcome, Severity};
 use super::reader::Reader;
 use super::search;
 use super::writes::Parameters;
-use super::{Answer, Shared};
+use super::{Answer, Shared, as_of};
 use crate::store::search::{Cell, Scope, histogram};
 use crate::view::time;
 
@@ -32,7 +32,7 @@ pub(super) async fn read(state: Shared, reader: Reader, asked: Parameters) -> Re
     looked.scope.to = Some(to);
     let length = (to - looked.scope.from).num_milliseconds().max(1);
     let width = divided(length, i64::from(buckets));
-    let cells = histogram(&state.store, &looked.scope, width).await?;
+    let cells = histogram(&as_of::reading(&state), &looked.scope, width).await?;
     let count = divided(length, width);
     let buckets: Vec<Value> = (0..count).map(|at| bucket(at, &looked.scope, width, &cells)).collect();
     Ok(Json(json!({

@@ -4,6 +4,7 @@ mod access;
 mod actors;
 mod alerts;
 pub(crate) mod answers;
+mod as_of;
 mod batches;
 mod body;
 mod compliance;
@@ -127,6 +128,8 @@ pub struct State {
     pub http: Http,
     /// Whether tiles are public.
     pub log: Log,
+    /// Turns true when the server is told to stop: nobody new should come.
+    pub leaving: watch::Receiver<bool>,
     /// Turns true when the server stops: what lasts must end then.
     pub stopping: watch::Receiver<bool>,
 }
@@ -135,7 +138,7 @@ impl State {
     /// What the work needs.
     pub fn readiness(&self) -> Readiness {
         let (store, writer) = (self.store.clone(), self.receiver.writer.clone());
-        Readiness { store, writer, sequencer: self.sequencer.clone() }
+        Readiness { store, writer, sequencer: self.sequencer.clone(), leaving: self.leaving.clone() }
     }
 }
 

@@ -16,10 +16,10 @@ use tracing::Instrument as _;
 
 use super::routes::{Route, Routes};
 use super::{
-    Answer, Shared, State, access, actors, alerts, batches, compliance, coverage, echoes, entities, erasures,
-    events, executions, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity,
-    intents, live, log, me, openapi, openings, policy, proof, quarantine, reconciliation, retention,
-    run_metrics, saved, session, sign_in, sinks, streams, subjects, unmask, writes,
+    Answer, Shared, State, access, actors, alerts, as_of, batches, compliance, coverage, echoes, entities,
+    erasures, events, executions, exports, facets, fingerprint, headers, health, histogram, holds, inbox,
+    integrity, intents, live, log, me, openapi, openings, policy, proof, quarantine, reconciliation,
+    retention, run_metrics, saved, session, sign_in, sinks, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
 use crate::web;
@@ -31,6 +31,7 @@ pub fn router(state: Arc<State>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(as_of::tell))
         .layer(from_fn_with_state(Arc::clone(&state), limit_time))
         .layer(from_fn(headers::add))
         .layer(from_fn(log_request))

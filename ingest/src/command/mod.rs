@@ -21,7 +21,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use shared::event::TenantId;
 use shared::note::{KeyError, KeyName, VerifierKey};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +32,8 @@ use crate::config::{Config, ConfigError, Environment};
 use crate::evidence::EvidenceError;
 use crate::postgres::Neighbour;
 use crate::serve::{Backend, Database, ServeError};
-use crate::store::StoreError;
+use crate::store::distribution::DistributionError;
+use crate::store::{StoreError, distribution, partitions};
 use crate::telemetry;
 
 /// The audit trail's backend.
@@ -51,7 +52,7 @@ enum Command {
     /// Receives, stores, sequences and answers until it is told to stop.
     Serve,
     /// Brings the database's schema up to date.
-    Migrate,
+    Migrate(MigrateArguments),
     /// Reads and checks the configuration.
     CheckConfig,
     /// Checks a deployment from end to end and says what to do; status 1 if something does not work. Changes nothing.
@@ -102,6 +103,13 @@ enum Command {
     /// Packs of rules: tried on traffic that was recorded, and proposed, agreed on and brought back over the API.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+}
+
+#[derive(Debug, Args)]
+struct MigrateArguments {
+    /// Spreads the tables over the Citus cluster that the database is the coordinator of. No backend may run meanwhile.
+    #[arg(long)]
+    citus: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -226,6 +234,9 @@ pub enum CommandError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The cluster.
+    #[error(transparent)]
+    Distribution(#[from] DistributionError),
     /// Retention.
     #[error(transparent)]
     Retention(Box<crate::retention::RetentionError>),
@@ -281,14 +292,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
             config()?;
             print("configuration: ok")
         }
-        Command::Migrate => {
-            let database = Database::open(&config()?, Neighbour::Join).await?;
-            let oldest =
-                crate::store::partitions::ensure(&database.store, Clock::system().now().to_utc()).await;
-            database.close().await;
-            oldest?;
-            print("schema: up to date")
-        }
+        Command::Migrate(arguments) => migrate(&config()?, &arguments).await,
         Command::Doctor(arguments) => doctor::run(config(), arguments).await,
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Admin(command) => keys::admin(&config()?, command).await,
@@ -307,6 +311,22 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Detection(command) => detection::run(command).await,
         Command::Policy(command) => policy::run(command).await,
+    }
+}
+
+async fn migrate(config: &Config, arguments: &MigrateArguments) -> Result<(), CommandError> {
+    let database = Database::open(config, Neighbour::Join).await?;
+    let store = &database.store;
+    let spread = if arguments.citus { distribution::spread(store).await.map(Some) } else { Ok(None) };
+    let oldest = partitions::ensure(store, Clock::system().now().to_utc()).await;
+    database.close().await;
+    let spread = spread?;
+    oldest?;
+    print("schema: up to date")?;
+    match spread.as_deref() {
+        None => Ok(()),
+        Some([]) => print("citus: every table is where it belongs"),
+        Some(tables) => print(&format!("citus: spread {}", tables.join(", "))),
     }
 }
 

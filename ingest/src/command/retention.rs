@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::own::Recorder;
 use crate::postgres::Neighbour;
 use crate::receive::Receiver;
+use crate::receive::backlog::Backlog;
 use crate::receive::write::Writer;
 use crate::retention::{Retention, RetentionError};
 use crate::serve::{Database, ServeError};
@@ -48,6 +49,7 @@ pub(super) async fn run(config: Config, command: RetentionCommand) -> Result<(),
         let receiver = Receiver {
             signers: Arc::new(Signers::new(store.clone())),
             limits: Limits::new(config.limits),
+            backlog: Backlog::new(config.http.max_backlog_bytes),
             writer,
             clock: clock.clone(),
             oldest: Arc::new(AtomicI64::new(oldest.timestamp_micros())),

@@ -53,6 +53,9 @@ pub enum ConfigError {
     },
 }
 
+/// Whoever stops processes waits no longer.
+const LONGEST_DRAIN: Duration = Duration::from_mins(5);
+
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -153,6 +156,10 @@ pub struct Http {
     pub max_request_bytes: usize,
     /// How long a request may take.
     pub timeout: Duration,
+    /// Bytes of batches that may be under way at one time; what comes beyond is answered with 429.
+    pub max_backlog_bytes: usize,
+    /// How long this process goes on taking connections after it was told to stop, while it says that it is not ready.
+    pub drain: Duration,
 }
 
 /// Section `database`.
@@ -160,6 +167,10 @@ pub struct Http {
 pub struct Database {
     /// A PostgreSQL of the operator's; without it a private one is started.
     pub url: Option<DatabaseUrl>,
+    /// A streaming copy of it, which searches are read from.
+    pub read_url: Option<DatabaseUrl>,
+    /// A copy that is further behind is not asked.
+    pub read_max_lag: Duration,
     /// Where the private one keeps its files.
     pub data_dir: PathBuf,
     /// Connections of the pool.
@@ -352,13 +363,33 @@ impl Config {
             })?,
             max_request_bytes: keys.or("http.max_request_bytes", MAX_REQUEST_LEN)?,
             timeout: Duration::from_millis(keys.or("http.timeout_ms", 30_000)?),
+            max_backlog_bytes: keys.or("http.max_backlog_bytes", 64 << 20)?,
+            drain: Duration::from_millis(keys.or("http.drain_ms", 0)?),
         };
         if http.max_request_bytes == 0 || http.timeout.is_zero() {
             let key = if http.timeout.is_zero() { "http.timeout_ms" } else { "http.max_request_bytes" };
             return Err(ConfigError::key(key, "must be above 0"));
         }
+        if http.max_backlog_bytes < http.max_request_bytes {
+            return Err(ConfigError::key(
+                "http.max_backlog_bytes",
+                "must not be below http.max_request_bytes: such a request would never be taken",
+            ));
+        }
+        if http.drain > LONGEST_DRAIN {
+            return Err(ConfigError::key("http.drain_ms", "must be 0 to 300000"));
+        }
         let database = Database {
-            url: keys.optional::<String>("database.url")?.or(database_url).map(checked_url).transpose()?,
+            url: keys
+                .optional::<String>("database.url")?
+                .or(database_url)
+                .map(|url| checked_url("database.url", url))
+                .transpose()?,
+            read_url: keys
+                .optional::<String>("database.read_url")?
+                .map(|url| checked_url("database.read_url", url))
+                .transpose()?,
+            read_max_lag: milliseconds(&mut keys, "database.read_max_lag_ms", 10_000)?,
             data_dir: keys.or("database.data_dir", PathBuf::from(".edgetrail/pg"))?,
             max_connections: keys.or("database.max_connections", 10)?,
             shared_buffers_mb: keys.or("database.shared_buffers_mb", 128)?,
@@ -599,8 +630,8 @@ fn parse_origin(text: &str) -> Result<KeyName, String> {
     KeyName::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn checked_url(url: String) -> Result<DatabaseUrl, ConfigError> {
-    postgres_url(url).map_err(|reason| ConfigError::key("database.url", reason))
+fn checked_url(key: &str, url: String) -> Result<DatabaseUrl, ConfigError> {
+    postgres_url(url).map_err(|reason| ConfigError::key(key, reason))
 }
 
 fn postgres_url(url: String) -> Result<DatabaseUrl, String> {
@@ -673,6 +704,10 @@ mod tests {
             ("[limits]\ntenant_events_per_second = -1", "limits.tenant_events_per_second: "),
             ("[database]\nmax_connections = 1", "database.max_connections: "),
             ("[database]\nurl = 'mysql://u:secret@h'", "database.url: "),
+            ("[database]\nread_url = 'mysql://u:secret@h'", "database.read_url: "),
+            ("[database]\nread_max_lag_ms = 0", "database.read_max_lag_ms: "),
+            ("[http]\nmax_backlog_bytes = 1", "http.max_backlog_bytes: "),
+            ("[http]\ndrain_ms = 300001", "http.drain_ms: "),
             ("[[signers]]\nkey = 'x'\ntenants = ['demo']", "signers[0].key: "),
             ("[[signers]]\nkeys = 'x'", "signers: "),
             ("[[policy_keys]]\nkey = 'x'\ntenants = ['demo']", "policy_keys[0].key: "),

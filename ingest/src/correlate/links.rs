@@ -29,14 +29,22 @@ const PAGE_SPAN: TimeDelta = TimeDelta::seconds(60);
 /// Entities of echoes that know which one was written and not what it is.
 const ANY_TYPE: [&str; 2] = ["row", "app_audit"];
 
-/// One look at the page of pending echoes after a place; the place of its last one, or none at the end.
+/// One look at the page of pending echoes after a place; the place of its last one, or none at the end or if another process
+/// is at it.
 pub(super) async fn page(
     follow: &Follow,
     after: (DateTime<Utc>, Uuid),
 ) -> Result<Option<(DateTime<Utc>, Uuid)>, OwnError> {
     let mut transaction = follow.store.begin().await?;
+    if !links::try_lock(&mut transaction).await? {
+        return Ok(None);
+    }
     let mut page = links::pending(&mut transaction, after, PAGE).await?;
-    let Some(first) = page.first().map(|echo| echo.filed_at) else { return Ok(None) };
+    let Some(first) = page.first().map(|echo| echo.filed_at) else {
+        // A transaction that is only dropped keeps the lock for a while.
+        store::commit(transaction).await?;
+        return Ok(None);
+    };
     page.retain(|echo| echo.filed_at - first <= PAGE_SPAN);
     let last = page.last().map(|echo| (echo.filed_at, echo.id));
     let mut by_tenant: BTreeMap<String, Vec<PendingEcho>> = BTreeMap::new();

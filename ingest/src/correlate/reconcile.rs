@@ -108,6 +108,9 @@ impl Reconciler {
     async fn decide(&self) -> Result<bool, OwnError> {
         let now = self.clock.now();
         let mut transaction = self.store.begin().await?;
+        if !app_audit::try_lock(&mut transaction).await? {
+            return Ok(false);
+        }
         let due = app_audit::due(&mut transaction, now.to_utc() - WINDOW, TOGETHER).await?;
         let mut alone = Vec::new();
         for claim in &due {
@@ -116,7 +119,10 @@ impl Reconciler {
                 .into_iter()
                 .find(|(_, opening)| events::read(opening).is_some_and(|event| !event.echo))
                 .map(|(id, _)| id);
-            app_audit::decide(&mut transaction, claim, ours).await?;
+            if !app_audit::decide(&mut transaction, claim, ours).await? {
+                // Whoever it was about was erased just now.
+                continue;
+            }
             let name = format!("{}/{}", claim.event_id, claim.n);
             if ours.is_none() && !app_audit::is_reported(&mut transaction, claim, &name).await? {
                 let tenant = TenantId::try_from(claim.tenant_id.clone())

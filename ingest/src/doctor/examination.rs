@@ -151,12 +151,25 @@ async fn inside(
     for follower in vitals::followers(store, now).await? {
         findings.push(judge::follower(&follower));
     }
+    if config.database.read_url.is_some() {
+        findings.extend(replica(store, config, clock).await);
+    }
     if config.publication.waits() {
         let waiting = publications::waiting(store).await?;
         let oldest = waiting.iter().map(|head| age(head.signed_at, now)).fold(0.0, f64::max);
         findings.push(judge::publication(waiting.len(), oldest));
     }
     Ok(findings)
+}
+
+async fn replica(store: &Store, config: &Config, clock: &Clock) -> Option<Finding> {
+    // By the second look it has replayed what the first one asked for, if it keeps up. One that fails leaves nothing known.
+    for _ in 0..2 {
+        let _ = store.look_at_replica(clock).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let _ = store.look_at_replica(clock).await;
+    store.replica_lag(clock.now()).map(|lag| judge::replica(lag, config.database.read_max_lag))
 }
 
 fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> f64 {

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use shared::event::TenantId;
 
 use super::Finding;
+use crate::store::replica::NoReplica;
 use crate::store::vitals::{Edges, Follower, MountTraffic, ServerFacts, Verification};
 
 /// The oldest PostgreSQL that has what the schema needs.
@@ -337,6 +338,24 @@ pub fn follower(it: &Follower) -> Finding {
     Finding::ok(check, if it.lag > 0.0 { format!("{:.1} s behind", it.lag) } else { "up to date".to_owned() })
 }
 
+/// The copy that searches are read from: how far it is behind, and how far it may be.
+pub fn replica(lag: Result<std::time::Duration, NoReplica>, most: std::time::Duration) -> Finding {
+    let check = "database copy";
+    match lag {
+        Err(error) => Finding::failed(
+            check,
+            error.to_string(),
+            "is database.read_url right, and is it a streaming standby of database.url?",
+        ),
+        Ok(lag) if lag > most => Finding::warning(
+            check,
+            format!("{} behind, so searches go to the primary", words(seconds(lag.as_secs_f64()))),
+            "does the standby replay? a long query there may hold it up: max_standby_streaming_delay",
+        ),
+        Ok(lag) => Finding::ok(check, format!("at most {:.1} s behind", lag.as_secs_f64())),
+    }
+}
+
 /// Heads that wait for witnesses or copies: how many, and the age of the oldest in seconds.
 pub fn publication(waiting: usize, age: f64) -> Finding {
     let seen = format!("{waiting} heads wait, the oldest for {age:.0} s");
@@ -487,6 +506,14 @@ mod tests {
         assert_eq!(verification(&row(80_000.0, None), daily).verdict, Verdict::Ok);
         assert!(is_warning(&verification(&row(300_000.0, None), daily)));
         assert!(verification(&row(1.0, Some("leaf 3 is another")), daily).is_failed());
+    }
+
+    #[test]
+    fn a_copy_that_is_behind_is_told_and_one_that_is_none_is_a_failure() {
+        let most = Duration::from_secs(10);
+        assert_eq!(replica(Ok(Duration::from_secs(1)), most).verdict, Verdict::Ok);
+        assert!(is_warning(&replica(Ok(Duration::from_secs(11)), most)));
+        assert!(replica(Err(NoReplica), most).is_failed());
     }
 
     #[test]

@@ -291,7 +291,8 @@ impl Exports {
     ) -> Result<Summary, ExportError> {
         let mut encoder = Encoder::new(order.format, order.gzip)?;
         let mut prover = order.proofs.then(|| Prover::new(self.store.clone()));
-        let mut sweep = Sweep::new(self.store.clone(), order.scope.clone(), order.scope.now.to_utc());
+        let source = self.store.reading_whole(order.scope.now, &self.clock).await;
+        let mut sweep = Sweep::new(source, order.scope.clone(), order.scope.now.to_utc());
         sink.put(encoder.head()?).await?;
         let mut told_at = Instant::now();
         let mut page = sweep.next().await?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::Datelike as _;
+use futures_util::{StreamExt as _, stream};
 use shared::event::{RetentionClass, Timestamp};
 use shared::leaf::{self, ENTRY_LEN, Hash};
 use shared::note::{Checkpoint, KeyName};
@@ -141,22 +142,13 @@ impl Sequencer {
                 // A log that failed is looked at again though nothing waits for it: it is not well because it is quiet.
                 let mut tenants = BTreeSet::from_iter(tenants);
                 tenants.extend(self.failing().iter().cloned());
-                for tenant in tenants {
-                    match self.drain(&tenant).await {
-                        Ok(Looked::Here) => {
-                            self.failing().remove(&tenant);
-                        }
-                        Ok(Looked::Elsewhere) => {}
-                        Err(error) => {
-                            self.failing().insert(tenant.clone());
-                            // Whoever refused said so once, aloud.
-                            if !matches!(error, SequenceError::NotCleared(_)) {
-                                tracing::error!(%error, tenant, "a log was not advanced");
-                            }
-                            metrics::counter!("edgetrail_sequencer_failures_total").increment(1);
-                        }
-                    }
-                }
+                // A round waits for the database more than for anything else.
+                stream::iter(tenants)
+                    .for_each_concurrent(
+                        self.store.lanes(),
+                        |tenant| async move { self.advance(&tenant).await },
+                    )
+                    .await;
                 healthy = self.failing().is_empty();
             }
             Err(error) => {
@@ -171,6 +163,24 @@ impl Sequencer {
             let age = oldest.map_or(0, |at| (now - at).num_milliseconds().max(0));
             metrics::gauge!("edgetrail_sequencer_pending_entries").set(entries as f64);
             metrics::gauge!("edgetrail_sequencer_lag_seconds").set(age as f64 / 1000.0);
+        }
+    }
+
+    /// Drains one tenant's queue and remembers whether its log could be advanced.
+    async fn advance(&self, tenant: &str) {
+        match self.drain(tenant).await {
+            Ok(Looked::Here) => {
+                self.failing().remove(tenant);
+            }
+            Ok(Looked::Elsewhere) => {}
+            Err(error) => {
+                self.failing().insert(tenant.to_owned());
+                // Whoever refused said so once, aloud.
+                if !matches!(error, SequenceError::NotCleared(_)) {
+                    tracing::error!(%error, tenant, "a log was not advanced");
+                }
+                metrics::counter!("edgetrail_sequencer_failures_total").increment(1);
+            }
         }
     }
 

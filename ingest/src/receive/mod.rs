@@ -1,6 +1,7 @@
 //! From framed bytes to stored batches: [`verify`] decides whom to believe, [`examine`] looks at each event,
 //! [`write`] makes it durable before anybody is told so.
 
+pub mod backlog;
 mod bookkeeping;
 pub mod examine;
 pub mod rollup;
@@ -16,6 +17,7 @@ use shared::problem::Problem;
 use crate::auth::Signers;
 use crate::clock::Clock;
 use crate::limits::Limits;
+use backlog::{Backlog, Held};
 use examine::Horizon;
 use verify::{Refusal, Verified};
 use write::{Outcome, QueueFull, Writer};
@@ -27,6 +29,8 @@ pub struct Receiver {
     pub signers: std::sync::Arc<Signers>,
     /// How much of it.
     pub limits: Limits,
+    /// How much at one time.
+    pub backlog: Backlog,
     /// Where it goes.
     pub writer: Writer,
     /// When it arrives.
@@ -70,18 +74,18 @@ impl Receiver {
     /// Checks a batch and hands it to the writer, without waiting for it.
     pub async fn accept(&self, framed: Framed<'_>) -> Accepted {
         match verify::verify(&self.signers, framed).await {
-            Ok(verified) => self.submit(&verified),
+            Ok(verified) => self.submit(&verified, None),
             Err(refusal) => Accepted::Refused(problem_of(&refusal)),
         }
     }
 
-    /// The same for a producer's batch, which is held back if it is over a limit.
-    pub async fn accept_within_limits(&self, framed: Framed<'_>) -> Accepted {
+    /// The same for a producer's batch, which is held back if it is over a limit. Its request's room is held until it is written.
+    pub async fn accept_within_limits(&self, framed: Framed<'_>, held: &Held) -> Accepted {
         match verify::verify(&self.signers, framed).await {
             Ok(verified) if self.limits.admit(&verified.header, self.clock.now()) => {
                 let age = self.clock.now().millis().saturating_sub(verified.header.sent.millis());
                 metrics::histogram!("edgetrail_delivery_seconds").record(Duration::from_millis(age));
-                self.submit(&verified)
+                self.submit(&verified, Some(held.clone()))
             }
             Ok(_) => Accepted::Refused(
                 Problem::new(429, "rate-limited", "More events arrive than are allowed")
@@ -91,14 +95,14 @@ impl Receiver {
         }
     }
 
-    fn submit(&self, verified: &Verified<'_>) -> Accepted {
+    fn submit(&self, verified: &Verified<'_>, held: Option<Held>) -> Accepted {
         let (stream, seq) = (verified.header.stream.to_string(), verified.header.seq);
         let horizon = Horizon { now: self.clock.now(), oldest: self.oldest() };
         let prepared = examine::prepare(verified, horizon);
-        match self.writer.submit(prepared) {
+        match self.writer.submit(prepared, held) {
             Ok(answer) => Accepted::Queued { stream, seq, answer },
             Err(QueueFull) => Accepted::Refused(
-                Problem::new(503, "busy", "The store does not keep up")
+                Problem::new(429, "busy", "The store does not keep up")
                     .detail("send the same bytes again later"),
             ),
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::backlog::Held;
 use super::bookkeeping;
 use super::examine::{Bad, Prepared};
 use super::rollup::Rollup;
@@ -80,6 +81,8 @@ struct Job {
     batch: Prepared,
     answer: oneshot::Sender<Outcome>,
     since: Instant,
+    /// Room that its request takes, also if whoever sent it has gone.
+    _held: Option<Held>,
 }
 
 impl Writer {
@@ -109,16 +112,20 @@ impl Writer {
         self.work.oldest().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Puts a batch into the queue.
+    /// Puts a batch into the queue, with the room that it takes until it is written.
     ///
     /// # Errors
     /// If the queue is full or the writer has stopped.
-    pub fn submit(&self, batch: Prepared) -> Result<oneshot::Receiver<Outcome>, QueueFull> {
+    pub fn submit(
+        &self,
+        batch: Prepared,
+        held: Option<Held>,
+    ) -> Result<oneshot::Receiver<Outcome>, QueueFull> {
         let (answer, receiver) = oneshot::channel();
         let since = Instant::now();
         // Streams are named at random.
         let lane = batch.row.stream.last().map_or(0, |byte| usize::from(*byte)) % self.lanes.len();
-        self.lanes[lane].try_send(Job { batch, answer, since }).map_err(|_| QueueFull)?;
+        self.lanes[lane].try_send(Job { batch, answer, since, _held: held }).map_err(|_| QueueFull)?;
         metrics::gauge!("edgetrail_writer_queue_depth").increment(1.0);
         Ok(receiver)
     }

@@ -164,7 +164,7 @@ pub async fn next_events(
     sqlx::query_as!(
         UnmappedEvent,
         r#"select e.id, e.filed_at,
-                  exists (select from events a
+                  exists (select 1 from events a
                           where a.tenant_id = e.tenant_id and a.entity_type = 'event' and a.entity_id = e.id::text
                             and a.filed_at >= $8 and a.action = 'EVENT_RELABELED' and a.host = 'ingest'
                             and a.rule = 'ingest/relabel') as "relabelled!"

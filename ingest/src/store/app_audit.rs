@@ -107,8 +107,18 @@ pub async fn insert(connection: &mut PgConnection, claims: &[Claim]) -> Result<(
     Ok(())
 }
 
-/// Pending claims that were made and arrived before a time and that nobody else is at, locked until the transaction
-/// ends.
+/// Whether this transaction is now the only one that decides on claims.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn try_lock(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended('claims', 0)) as "locked!""#)
+        .fetch_one(connection)
+        .await
+        .doing("locking claims")
+}
+
+/// Pending claims that were made and arrived before a time.
 ///
 /// # Errors
 /// If the database refuses.
@@ -121,7 +131,7 @@ pub async fn due(
         Claim,
         "select tenant_id, event_id, n, action, entity_type, entity_id, user_id, at, received_at from app_audit_rows
          where state = 'pending' and received_at <= $1 and at <= $1
-         order by received_at, event_id, n limit $2 for update skip locked",
+         order by received_at, event_id, n limit $2",
         before,
         limit
     )
@@ -171,7 +181,7 @@ pub async fn is_reported(
     entity_id: &str,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
-        r#"select exists (select from events
+        r#"select exists (select 1 from events
                           where tenant_id = $1 and entity_type = 'app_audit' and entity_id = $2 and filed_at >= $3
                             and action = 'APP_AUDIT_ONLY' and host = 'ingest') as "there!""#,
         claim.tenant_id,
@@ -183,7 +193,7 @@ pub async fn is_reported(
     .doing("looking for a reported claim")
 }
 
-/// Decides on a claim: confirmed by an event, or by none.
+/// Decides on a claim: confirmed by an event, or by none. False if it does not wait any more.
 ///
 /// # Errors
 /// If the database refuses.
@@ -191,8 +201,8 @@ pub async fn decide(
     connection: &mut PgConnection,
     claim: &Claim,
     ours: Option<Uuid>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<bool, StoreError> {
+    let decided = sqlx::query!(
         "update app_audit_rows set ours = $4, state = case when $4::uuid is null then 'only_theirs' else 'confirmed' end
          where tenant_id = $1 and event_id = $2 and n = $3 and state = 'pending'",
         claim.tenant_id,
@@ -203,7 +213,7 @@ pub async fn decide(
     .execute(connection)
     .await
     .doing("deciding on a claim")?;
-    Ok(())
+    Ok(decided.rows_affected() == 1)
 }
 
 /// The claims made between two times, by action.
@@ -247,7 +257,7 @@ pub async fn unclaimed(
         "select e.action, e.opening from events e
          where e.tenant_id = $1 and e.filed_at >= $2 and e.filed_at < $3 and e.outcome = $4 and e.host <> 'ingest'
            and e.action in (select action from app_audit_rows where tenant_id = $1)
-           and not exists (select from app_audit_rows r
+           and not exists (select 1 from app_audit_rows r
                            where r.tenant_id = $1 and r.action = e.action
                              and r.at >= e.occurred_at - make_interval(secs => $5)
                              and r.at <= e.occurred_at + make_interval(secs => $5)

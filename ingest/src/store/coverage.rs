@@ -266,10 +266,10 @@ pub async fn unmapped(
                    where a.tenant_id = $1 and (a.host, a.method, a.route) = (s.host, s.method, s.route)
                      and p.state in ('proposed', 'active')) as accepted_in
            from seen s
-           where not exists (select from coverage m where m.tenant_id = $1 and m.mapped and m.last_seen > s.last_seen
+           where not exists (select 1 from coverage m where m.tenant_id = $1 and m.mapped and m.last_seen > s.last_seen
                                and (m.host, m.method) = (s.host, s.method)
                                and regexp_replace(m.route, '\{[^{}]*\}', '{id}', 'g') = s.route)
-             and not exists (select from accepted_rules a where a.tenant_id = $1 and a.active_since >= s.last_seen
+             and not exists (select 1 from accepted_rules a where a.tenant_id = $1 and a.active_since >= s.last_seen
                                and (a.host, a.method, a.route) = (s.host, s.method, s.route))
            order by s.count desc, s.host, s.route, s.method limit $2"#,
         tenant.as_str(),

@@ -74,7 +74,7 @@ pub async fn inferred_before(
     let ids: Vec<_> = events.iter().map(|(_, id)| *id).collect();
     sqlx::query_scalar!(
         r#"select e.id as "id!" from unnest($1::text[], $2::uuid[]) as e (tenant_id, id)
-           where exists (select from events a
+           where exists (select 1 from events a
                          where a.tenant_id = e.tenant_id and a.entity_type = 'event' and a.entity_id = e.id::text
                            and a.filed_at >= $3 and a.action = 'CHANGES_INFERRED' and a.host = 'ingest'
                            and a.rule = 'ingest/inference')"#,

@@ -325,7 +325,7 @@ pub async fn has_certificate(
     sha256: &Hash,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
-        r#"select exists (select from erasure_certificates
+        r#"select exists (select 1 from erasure_certificates
                           where tenant_id = $1 and request_id = $2 and sha256 = $3) as "there!""#,
         tenant,
         request,

@@ -744,7 +744,7 @@ pub async fn standing(
     sqlx::query_as!(
         Standing,
         r#"select r.agents as "agents!", r.runs as "runs!", r.failed as "failed!", r.running as "running!",
-               case when exists (select from events where tenant_id = $1 and action = 'MEMORY_CREATED') then
+               case when exists (select 1 from events where tenant_id = $1 and action = 'MEMORY_CREATED') then
                    (select count(distinct entity_id) from events
                     where tenant_id = $1 and action = 'MEMORY_CREATED' and entity_type = 'agent'
                         and filed_at >= $2 and filed_at < $3) end as memory_agents,
@@ -891,7 +891,7 @@ pub async fn expire(
     let doing = "removing runs that are kept no longer";
     sqlx::query!(
         "delete from execution_reports r
-         where tenant_id = $1 and (exists (select from executions e where e.tenant_id = $1 and e.execution_key = r.run_key
+         where tenant_id = $1 and (exists (select 1 from executions e where e.tenant_id = $1 and e.execution_key = r.run_key
                                            and e.started_at < $2)
                                    or r.run_key is null and r.begun_at < $2)",
         tenant,

@@ -167,7 +167,7 @@ pub async fn claim(
          where (tenant_id, export_id) = (
              select e.tenant_id, e.export_id from exports e
              where e.job and (e.state = 'queued' or e.state = 'running' and e.progressed_at < $2)
-               and not exists (select from exports o where o.tenant_id = e.tenant_id and o.job
+               and not exists (select 1 from exports o where o.tenant_id = e.tenant_id and o.job
                    and o.state = 'running' and o.progressed_at >= $2)
              order by e.began_at limit 1 for update skip locked)
          returning tenant_id, export_id, made_by, query, window_from, window_to, until_at, format, gzip, proofs, job,

@@ -9,7 +9,7 @@ use super::{Doing as _, Store, StoreError};
 /// The condition that an active hold covers the event `e`, for statements that are built at run time. `retention_must_stay`
 /// of the migrations says the same.
 pub(super) const HELD: &str =
-    "exists (select from legal_holds h where h.tenant_id = e.tenant_id and h.released_at is null
+    "exists (select 1 from legal_holds h where h.tenant_id = e.tenant_id and h.released_at is null
     and (h.entity_type is null or h.entity_type = e.entity_type)
     and (h.entity_id is null or h.entity_id = e.entity_id)
     and (h.actor_id is null or h.actor_id = e.actor_id or h.actor_id = e.claimed_user)

@@ -1,5 +1,7 @@
 //! Intents: acts that were announced before they were done, until the event of the act names them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -120,23 +122,27 @@ pub async fn orphan(
     intents: &[Intent],
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let tenants: Vec<_> = intents.iter().map(|intent| intent.tenant.as_str()).collect();
-    let ids: Vec<_> = intents.iter().map(|intent| intent.id).collect();
-    sqlx::query!(
-        "with overdue as (
-             select i.tenant_id, i.intent_id from intents i
-             join unnest($1::text[], $2::uuid[]) as o (tenant_id, intent_id) using (tenant_id, intent_id)
-             order by i.tenant_id, i.intent_id for update of i
-         )
-         update intents i set orphaned_at = $3 from overdue
-         where i.tenant_id = overdue.tenant_id and i.intent_id = overdue.intent_id",
-        &tenants as _,
-        &ids,
-        at
-    )
-    .execute(connection)
-    .await
-    .doing("marking orphaned intents")?;
+    // As with streams: in the order of the writers, one tenant at a time.
+    let mut by_tenant: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
+    for intent in intents {
+        by_tenant.entry(&intent.tenant).or_default().push(intent.id);
+    }
+    for (tenant, ids) in by_tenant {
+        sqlx::query!(
+            "with overdue as (
+                 select tenant_id, intent_id from intents
+                 where tenant_id = $1 and intent_id = any($2) order by intent_id for update
+             )
+             update intents i set orphaned_at = $3 from overdue
+             where i.tenant_id = $1 and i.tenant_id = overdue.tenant_id and i.intent_id = overdue.intent_id",
+            tenant,
+            &ids,
+            at
+        )
+        .execute(&mut *connection)
+        .await
+        .doing("marking orphaned intents")?;
+    }
     Ok(())
 }
 

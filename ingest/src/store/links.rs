@@ -111,7 +111,18 @@ pub async fn insert(connection: &mut PgConnection, echoes: &[Awaiting<'_>]) -> R
     Ok(())
 }
 
-/// The oldest pending echoes after one that nobody else is at, locked until the transaction ends.
+/// Whether this transaction is now the only one that links echoes.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn try_lock(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended('echoes', 0)) as "locked!""#)
+        .fetch_one(connection)
+        .await
+        .doing("locking echoes")
+}
+
+/// The oldest pending echoes after one.
 ///
 /// # Errors
 /// If the database refuses.
@@ -127,7 +138,7 @@ pub async fn pending(
          from echo_links l
          join events e on e.tenant_id = l.tenant_id and e.filed_at = l.filed_at and e.id = l.echo_id
          where l.state = 'pending' and (l.filed_at, l.echo_id) > ($1, $2)
-         order by l.filed_at, l.echo_id limit $3 for update of l skip locked",
+         order by l.filed_at, l.echo_id limit $3",
         after.0,
         after.1,
         limit
@@ -156,7 +167,7 @@ pub async fn acts(
              and action not in ('INTENT_RECORDED', 'IDENTITY_MISMATCH')
              and (rule = 'edge/unmapped' or not starts_with(rule, 'edge/'))
              and (entity_id = any($5) or actor_id = any($6) or claimed_user = any($6))
-             and not exists (select from echo_links l where l.tenant_id = e.tenant_id and l.echo_id = e.id)",
+             and not exists (select 1 from echo_links l where l.tenant_id = e.tenant_id and l.echo_id = e.id)",
         tenant,
         span.0,
         span.1,

@@ -1,7 +1,7 @@
 //! The store: every SQL statement of the project, one file per aggregate.
 //!
 //! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] and [`executions`]
-//! build some at run time, and [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
+//! build some at run time, and [`distribution`], [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
 
 pub mod absences;
 pub mod accepted_rules;
@@ -15,6 +15,7 @@ pub mod compliance;
 pub mod coverage;
 pub mod cursors;
 pub mod detection_hours;
+pub mod distribution;
 pub mod entity_states;
 pub mod erasures;
 pub mod events;
@@ -33,6 +34,7 @@ pub mod partitions;
 pub mod policies;
 pub mod publications;
 pub mod quarantine;
+pub mod replica;
 pub mod retention;
 pub mod runs;
 pub mod saved;
@@ -49,6 +51,7 @@ pub mod writes;
 
 use std::time::Duration;
 
+use replica::Replica;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection, Postgres};
@@ -66,8 +69,20 @@ const CHECK_WITHIN: Duration = Duration::from_secs(2);
 const OWNER_CONNECTIONS: u32 = 2;
 /// Connections that remove values: retention holds two, an erasure one.
 const KEEPER_CONNECTIONS: u32 = 3;
+/// Beyond that a task is not done sooner: the database's own work is what is waited for.
+const MAX_LANES: usize = 4;
 const APP_ROLE: &str = "edgetrail_app";
 const KEEPER_ROLE: &str = "edgetrail_keeper";
+/// In a cluster a transaction reads nothing that another role changed in it, and the keeper's functions run as their owner: there
+/// the keeper is the owner.
+const BECOME_KEEPER: &str = "
+do $$
+begin
+    if not exists (select from pg_extension where extname = 'citus') then
+        set role edgetrail_keeper;
+    end if;
+end
+$$";
 
 /// Why the store did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +106,10 @@ pub enum StoreError {
 impl StoreError {
     fn code(&self) -> Option<String> {
         match self {
-            Self::Database { source, .. } => Some(source.as_database_error()?.code()?.into_owned()),
+            Self::Database { source, .. } => {
+                let error = source.as_database_error()?;
+                moved_code(error.message()).map(str::to_owned).or_else(|| Some(error.code()?.into_owned()))
+            }
             Self::Migrate(_) | Self::Damaged(_) => None,
         }
     }
@@ -159,6 +177,7 @@ pub struct Store {
     app: PgPool,
     keeper: PgPool,
     owner: PgPool,
+    replica: Option<Replica>,
 }
 
 impl Store {
@@ -168,18 +187,8 @@ impl Store {
     /// under `edgetrail_keeper`, which can do it by a few functions alone; DDL runs under the role that connects. Where
     /// the migrations could not make the two roles, everything runs under the one that connects ([`Self::check_roles`]).
     pub fn open(options: &PgConnectOptions, max_connections: u32) -> Self {
-        let options = options.clone().application_name("edgetrail").statement_cache_capacity(200);
-        let app = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_WITHIN)
-            .after_connect(|connection, _| {
-                Box::pin(become_role(
-                    connection,
-                    "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'",
-                    "set role edgetrail_app",
-                ))
-            })
-            .connect_lazy_with(options.clone());
+        let options = ours(options);
+        let app = everyday_pool(&options, max_connections);
         let keeper = PgPoolOptions::new()
             .max_connections(KEEPER_CONNECTIONS)
             .min_connections(0)
@@ -189,7 +198,7 @@ impl Store {
                 Box::pin(become_role(
                     connection,
                     "set statement_timeout = '1h'; set idle_in_transaction_session_timeout = '10min'",
-                    "set role edgetrail_keeper",
+                    BECOME_KEEPER,
                 ))
             })
             .connect_lazy_with(options.clone());
@@ -199,7 +208,21 @@ impl Store {
             .idle_timeout(Duration::from_secs(60))
             .acquire_timeout(ACQUIRE_WITHIN)
             .connect_lazy_with(options);
-        Self { app, keeper, owner }
+        Self { app, keeper, owner, replica: None }
+    }
+
+    /// The same with a copy that searches are read from while it is at most so far behind.
+    #[must_use]
+    pub fn with_replica(self, options: &PgConnectOptions, max_lag: Duration) -> Self {
+        let max_connections = self.app.options().get_max_connections();
+        Self { replica: Some(Replica::open(&ours(options), max_connections, max_lag)), ..self }
+    }
+
+    /// How many transactions one task may have under way at the same time and leave connections to the others.
+    pub fn lanes(&self) -> usize {
+        usize::try_from(self.app.options().get_max_connections() / 3)
+            .unwrap_or(usize::MAX)
+            .clamp(1, MAX_LANES)
     }
 
     /// Brings the schema up to date. Safe from several processes at once.
@@ -318,7 +341,37 @@ impl Store {
         self.app.close().await;
         self.keeper.close().await;
         self.owner.close().await;
+        if let Some(replica) = &self.replica {
+            replica.pool.close().await;
+        }
     }
+}
+
+fn ours(options: &PgConnectOptions) -> PgConnectOptions {
+    options.clone().application_name("edgetrail").statement_cache_capacity(200)
+}
+
+/// Connections that add and read.
+fn everyday_pool(options: &PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_WITHIN)
+        .after_connect(|connection, _| {
+            Box::pin(become_role(
+                connection,
+                "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'",
+                "set role edgetrail_app",
+            ))
+        })
+        .connect_lazy_with(options.clone())
+}
+
+/// The code of an error that a cluster met while it moved rows to a node: it keeps the node's words, and gives the code of a
+/// failing disk.
+fn moved_code(message: &str) -> Option<&'static str> {
+    [("duplicate key value violates unique constraint", "23505"), ("no partition of relation", "23514")]
+        .into_iter()
+        .find_map(|(words, code)| message.starts_with(words).then_some(code))
 }
 
 async fn become_role(

@@ -182,7 +182,7 @@ pub async fn waiting(store: &Store, tenant: &str, limit: i64) -> Result<Vec<i64>
     sqlx::query_scalar!(
         "select b.batch_id from
              (select batch_id from batches where tenant_id = $1 order by batch_id desc limit 100000) b
-         where not exists (select from log_rounds r where r.tenant_id = $1 and r.batch_id = b.batch_id)
+         where not exists (select 1 from log_rounds r where r.tenant_id = $1 and r.batch_id = b.batch_id)
          order by b.batch_id limit $2",
         tenant,
         limit

@@ -286,7 +286,7 @@ pub async fn try_lead(connection: &mut PgConnection) -> Result<bool, StoreError>
         .execute(&mut *connection)
         .await
         .doing(doing)?;
-    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(7161) as "led!""#)
+    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(7163) as "led!""#)
         .fetch_one(connection)
         .await
         .doing(doing)

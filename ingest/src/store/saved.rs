@@ -101,7 +101,7 @@ pub async fn find(
 pub async fn put(connection: &mut PgConnection, tenant: &str, saved: &Saved) -> Result<bool, StoreError> {
     let doing = "saving a search";
     let taken = sqlx::query_scalar!(
-        r#"select exists (select from saved_searches
+        r#"select exists (select 1 from saved_searches
              where tenant_id = $1 and owner = $2 and name = $3 and search_id <> $4) as "taken!""#,
         tenant,
         saved.owner,

@@ -172,7 +172,7 @@ pub async fn change(connection: &mut PgConnection, sink: &SinkRow) -> Result<boo
         "update sinks set name = $3, settings = $4, max_event_bytes = $5, secret = $6, query = $7, state = $8, log_id = $9,
              leaf = $10, version = version + 1, attempts = 0, next_at = null
          where tenant_id = $1 and sink_id = $2
-           and not exists (select from sinks other where other.tenant_id = $1 and other.name = $3 and other.sink_id <> $2)",
+           and not exists (select 1 from sinks other where other.tenant_id = $1 and other.name = $3 and other.sink_id <> $2)",
         sink.tenant_id,
         sink.sink_id,
         sink.name,

@@ -1,5 +1,7 @@
 //! Streams of producers: what of them arrived, their recorded holes, and what they say was dropped.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -378,24 +380,28 @@ pub async fn end(
     since: DateTime<Utc>,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let tenants: Vec<_> = silent.iter().map(|stream| stream.key.tenant.as_str()).collect();
-    let streams: Vec<_> = silent.iter().map(|stream| stream.key.stream.as_slice()).collect();
-    sqlx::query!(
-        "with silent as (
-             select s.tenant_id, s.stream from streams s
-             join unnest($1::text[], $2::bytea[]) as e (tenant_id, stream) using (tenant_id, stream)
-             where s.last_at <= $3 order by s.tenant_id, s.stream for update of s
-         )
-         update streams s set ended_at = $4 from silent
-         where s.tenant_id = silent.tenant_id and s.stream = silent.stream",
-        &tenants as _,
-        &streams as _,
-        since,
-        at
-    )
-    .execute(connection)
-    .await
-    .doing("ending streams")?;
+    // Row locks are taken in the order in which writers take theirs, and of one tenant at a time: a cluster locks on one node.
+    let mut by_tenant: BTreeMap<&str, Vec<&[u8]>> = BTreeMap::new();
+    for stream in silent {
+        by_tenant.entry(&stream.key.tenant).or_default().push(&stream.key.stream);
+    }
+    for (tenant, streams) in by_tenant {
+        sqlx::query!(
+            "with silent as (
+                 select tenant_id, stream from streams
+                 where tenant_id = $1 and stream = any($2::bytea[]) and last_at <= $3 order by stream for update
+             )
+             update streams s set ended_at = $4 from silent
+             where s.tenant_id = $1 and s.tenant_id = silent.tenant_id and s.stream = silent.stream",
+            tenant,
+            &streams as _,
+            since,
+            at
+        )
+        .execute(&mut *connection)
+        .await
+        .doing("ending streams")?;
+    }
     Ok(())
 }
 

@@ -169,7 +169,7 @@ fn conditions(held: bool) -> (String, String) {
 }
 
 /// A list that names less than this part of what its table is said to have is not worth a try.
-const WORTH_A_TRY: &str = "0.9";
+const WORTH_A_TRY: f64 = 0.9;
 
 /// What each batch filed in a month, by the list.
 fn listed(month: NaiveDate) -> String {
@@ -262,17 +262,16 @@ async fn may_be_listed(
     month: NaiveDate,
     name: &str,
 ) -> Result<bool, StoreError> {
-    let sql = format!(
-        "select sum(n) >= {WORTH_A_TRY} * (select reltuples from pg_class where oid = $1::regclass)
-         from ({}) listed",
-        listed(month)
-    );
-    let enough: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
+    let doing = "looking at a month's list";
+    let sql = format!("select sum(n)::float8 from ({}) listed", listed(month));
+    let names: Option<f64> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(doing)?;
+    let has: f32 = sqlx::query_scalar("select reltuples from pg_class where oid = $1::regclass")
         .bind(name)
         .fetch_one(connection)
         .await
-        .doing("looking at a month's list")?;
-    Ok(enough.unwrap_or(false))
+        .doing(doing)?;
+    Ok(names.is_some_and(|names| names >= WORTH_A_TRY * f64::from(has)))
 }
 
 async fn active_holds(connection: &mut PgConnection) -> Result<Vec<Uuid>, StoreError> {
@@ -480,7 +479,7 @@ async fn attempt(store: &Store, copied: &Copied, outcome: &Outcome) -> Result<Sw
         .await
         .doing(doing)?;
     let touched: bool = sqlx::query_scalar(
-        "select exists (select from event_touches
+        "select exists (select 1 from event_touches
                         where month = $1 and not pg_visible_in_snapshot(xid, $2::pg_snapshot))",
     )
     .bind(copied.month)
@@ -536,7 +535,7 @@ async fn copy_late(connection: &mut PgConnection, copied: &Copied, name: &str) -
     let sql = format!(
         "insert into {name}_staged select e.* from {name} e
          where e.received_at > $1 - {LATE}
-           and not exists (select from {name}_staged s
+           and not exists (select 1 from {name}_staged s
                            where s.tenant_id = e.tenant_id and s.filed_at = e.filed_at and s.id = e.id)"
     );
     let late = sqlx::query(AssertSqlSafe(sql))

@@ -100,7 +100,7 @@ pub async fn newest_stale(connection: &mut PgConnection) -> Result<Option<Stale>
 /// If the database refuses.
 pub async fn is_stale(store: &Store, tenant: &str) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
-        r#"select exists (select from tally_stale where tenant_id = $1 or tenant_id is null) as "is!""#,
+        r#"select exists (select 1 from tally_stale where tenant_id = $1 or tenant_id is null) as "is!""#,
         tenant
     )
     .fetch_one(store.pool())
@@ -281,7 +281,7 @@ pub async fn days_to_make(
     let rows = sqlx::query!(
         r#"select distinct h.tenant_id, date_trunc('day', h.start, 'UTC') as "day!" from tallies h
            where h.kind = any($1) and not h.is_day and h.start >= $2 and h.start < $3
-             and not exists (select from tallies d where d.tenant_id = h.tenant_id and d.kind = h.kind and d.is_day
+             and not exists (select 1 from tallies d where d.tenant_id = h.tenant_id and d.kind = h.kind and d.is_day
                              and d.start = date_trunc('day', h.start, 'UTC'))
            order by 1, 2"#,
         &kinds,

@@ -98,8 +98,8 @@ pub async fn read(store: &Store, now: DateTime<Utc>) -> Result<Vitals, StoreErro
     let verifications = verifications(store, now).await?;
     let followers = followers(store, now).await?;
     let rest = sqlx::query!(
-        r#"select (select count(*) from (select from tally_deltas limit $1) as d) as "new!",
-                  (select count(*) from (select from tally_stale limit $1) as s) as "stale!",
+        r#"select (select count(*) from (select 1 from tally_deltas limit $1) as d) as "new!",
+                  (select count(*) from (select 1 from tally_stale limit $1) as s) as "stale!",
                   (select greatest(count(*) - $2, 0) from (select distinct tenant_id from logs) as t) as "left_out!""#,
         ENOUGH,
         TENANTS
@@ -193,19 +193,25 @@ pub async fn verifications(store: &Store, now: DateTime<Utc>) -> Result<Vec<Veri
 /// # Errors
 /// If the database refuses.
 pub async fn followers(store: &Store, now: DateTime<Utc>) -> Result<Vec<Follower>, StoreError> {
-    sqlx::query_as!(
-        Follower,
-        r#"select c.name as "task!",
-                  coalesce(greatest(extract(epoch from $1::timestamptz - b.received_at), 0), 0)::float8 as "lag!"
-           from correlate_cursors c
-           left join lateral (
-               select received_at from batches where batch_id > c.batch_id order by batch_id limit 1) as b on true
-           order by 1"#,
-        now
-    )
-    .fetch_all(store.pool())
-    .await
-    .doing("reading how far the followers are")
+    let doing = "reading how far the followers are";
+    let cursors = sqlx::query!("select name, batch_id from correlate_cursors order by name")
+        .fetch_all(store.pool())
+        .await
+        .doing(doing)?;
+    let mut followers = Vec::with_capacity(cursors.len());
+    // A statement for each: in a cluster cursors and batches are on different nodes.
+    for cursor in cursors {
+        let next = sqlx::query_scalar!(
+            "select received_at from batches where batch_id > $1 order by batch_id limit 1",
+            cursor.batch_id
+        )
+        .fetch_optional(store.pool())
+        .await
+        .doing(doing)?;
+        let lag = next.map_or(0.0, |at| (now - at).as_seconds_f64().max(0.0));
+        followers.push(Follower { task: cursor.name, lag });
+    }
+    Ok(followers)
 }
 
 /// What a deployment's database says of itself.

@@ -123,6 +123,13 @@ pub const ALL: &[Metric] = &[
         "seconds",
         "How long the writer has been at the batches it writes now",
     ),
+    metric(
+        "edgetrail_backlog_bytes",
+        Gauge,
+        &[],
+        "bytes",
+        "What requests with batches hold at this time, of `http.max_backlog_bytes`",
+    ),
     // What the edges say, read from the database by every process: take the maximum, not the sum.
     metric(
         "edgetrail_edge_events",
@@ -340,6 +347,20 @@ pub const ALL: &[Metric] = &[
         &["state"],
         "connections",
         "Connections of the everyday pool, `used` or `idle`",
+    ),
+    metric(
+        "edgetrail_replica_in_use",
+        Gauge,
+        &[],
+        "0 or 1",
+        "1 while searches are read from the copy that `database.read_url` names",
+    ),
+    metric(
+        "edgetrail_replica_lag_seconds",
+        Gauge,
+        &[],
+        "seconds",
+        "How far that copy is behind, by what it has replayed",
     ),
     metric(
         "edgetrail_postgres_restarts_total",

@@ -13,11 +13,15 @@ fn kill_9(pid: u32) {
 #[tokio::test]
 async fn a_killed_postgres_comes_back_and_no_acknowledged_batch_is_lost() {
     let server = Server::start().await;
+    let Some(postgres) = server.postgres else {
+        eprintln!("SKIPPED: the database is not ours to kill");
+        return server.stop().await;
+    };
     let mut producer = server.producer().await;
     let mut acknowledged = 0;
     for n in 0..60 {
         if n == 20 {
-            kill_9(server.postgres);
+            kill_9(postgres);
         }
         let sealed = producer.seal(&[sample(n * 2), sample(n * 2 + 1)]);
         // As the queue does: the same bytes again until they are taken.

@@ -39,7 +39,7 @@ async fn looked(server: &Server) {
     eventually(async || {
         let mut transaction = server.store.begin().await.expect("begun");
         let behind: bool = sqlx::query_scalar(
-            "select exists (select from batches where batch_id >
+            "select exists (select 1 from batches where batch_id >
                  (select coalesce(max(batch_id), -1) from correlate_cursors where name = 'detection'))",
         )
         .fetch_one(&mut *transaction)

@@ -17,7 +17,7 @@ use crate::support::{Dial, Server, eventually, new_key, sample, sample_at};
 /// The task has looked at everything that was stored before.
 async fn joined(server: &Server) {
     eventually(async || {
-        let behind = "select exists (select from batches where batch_id >
+        let behind = "select exists (select 1 from batches where batch_id >
                           (select coalesce(max(batch_id), -1) from correlate_cursors where name = 'executions'))";
         !sqlx::query_scalar::<_, bool>(behind).fetch_one(&mut superuser(server).await).await.expect("asked")
     })

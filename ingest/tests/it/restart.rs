@@ -229,13 +229,7 @@ async fn nothing_is_signed_before_anybody_who_could_know_better_has_answered() {
 async fn two_processes_on_one_database_sequence_without_gap_or_fork() {
     let witness = Cosigner::start("witness.example/1").await;
     let server = Server::configured(&witness.toml(), &FAST).await;
-    let database = server.database.clone();
-    let url = format!(
-        "postgres://{}@localhost/{}?host={}",
-        database.get_username(),
-        database.get_database().unwrap_or("postgres"),
-        database.get_socket().expect("a socket").display()
-    );
+    let url = server.database_url();
     // The other process holds the same key, as both instances of an installation do.
     let other_dir = tempfile::tempdir_in("/tmp").expect("a directory");
     for key in ["log.key", "policy.key"] {

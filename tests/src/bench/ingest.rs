@@ -42,6 +42,8 @@ pub(super) const CONNECTIONS: usize = 4;
 /// A delivery may hold a hundred batches; each of these is of another of the connection's streams.
 const BATCHES_PER_REQUEST: usize = 10;
 pub(super) const EVENTS_PER_REQUEST: usize = BATCHES_PER_REQUEST * MAX_EVENTS_PER_BATCH;
+/// Connections over which events arrive at a given rate: as many batches may wait at the same time.
+const PACED_CONNECTIONS: usize = 16;
 const ROWS_PER_COPY: usize = 10_000;
 pub(super) const TENANT: &str = "demo";
 /// The settings that `edgetrail` gives to a month.
@@ -53,6 +55,8 @@ struct Size {
     rounds: usize,
     events: usize,
     single_inserts: usize,
+    /// How long events arrive at half of the best rate.
+    paced: Duration,
 }
 
 /// Runs the comparison.
@@ -61,8 +65,12 @@ struct Size {
 /// [`BenchError`] if the backend does not start or does not store everything, or the tables differ.
 pub async fn run(extent: Extent) -> Result<Report, BenchError> {
     let size = match extent {
-        Extent::Quick => Size { rounds: 3, events: 20_000, single_inserts: 1_000 },
-        Extent::Full => Size { rounds: 5, events: 100_000, single_inserts: 2_000 },
+        Extent::Quick => {
+            Size { rounds: 3, events: 20_000, single_inserts: 1_000, paced: Duration::from_secs(8) }
+        }
+        Extent::Full => {
+            Size { rounds: 5, events: 100_000, single_inserts: 2_000, paced: Duration::from_secs(20) }
+        }
     };
     optimised()?;
     let dir = tempfile::Builder::new().prefix("edgetrail").tempdir().map_err(failed("making a directory"))?;
@@ -84,7 +92,65 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
     for _ in 0..size.rounds {
         rounds.push(bench.round(size).await?);
     }
-    Ok(tell(size, &rounds))
+    let best = rounds.iter().map(|round| round.ingest.rate()).fold(0.0, f64::max);
+    let acks = acks_at(ingest.address(), &key, best / 2.0, size.paced).await?;
+    Ok(tell(size, &rounds, &acks))
+}
+
+/// Milliseconds from when each batch of a hundred events was due to its acknowledgement, while so many events arrive in a
+/// second whether or not the backend keeps up.
+async fn acks_at(
+    address: SocketAddr,
+    key: &SigningKey,
+    rate: f64,
+    time: Duration,
+) -> Result<Vec<f64>, BenchError> {
+    let pause = Duration::from_secs_f64(MAX_EVENTS_PER_BATCH as f64 / rate);
+    let each = (time.as_secs_f64() / pause.as_secs_f64()) as usize / PACED_CONNECTIONS;
+    let queues: Vec<Vec<Vec<u8>>> = (0..PACED_CONNECTIONS)
+        .map(|at| {
+            let mut producer = Producer::new(key, TENANT);
+            let began = Timestamp::from(Utc::now()).millis();
+            let batch = |number: usize| {
+                let first = (at * each + number) * MAX_EVENTS_PER_BATCH;
+                let made = (first..first + MAX_EVENTS_PER_BATCH).map(|n| updated(began + number as u64, n));
+                request(&producer.seal_events(&made.collect::<Vec<_>>()))
+            };
+            (0..each).map(batch).collect()
+        })
+        .collect();
+    let sending = tokio::task::spawn_blocking(move || -> io::Result<Vec<f64>> {
+        let start = Instant::now() + Duration::from_millis(100);
+        let clients: Vec<_> = (0..)
+            .zip(queues)
+            .map(|(at, requests)| thread::spawn(move || paced(address, &requests, start + pause * at, pause)))
+            .collect();
+        let mut acks = Vec::new();
+        for client in clients {
+            acks.extend(client.join().map_err(|_| io::Error::other("a client panicked"))??);
+        }
+        acks.sort_by(f64::total_cmp);
+        Ok(acks)
+    });
+    sending.await.map_err(|error| BenchError::Answer(error.to_string()))?.map_err(failed("sending batches"))
+}
+
+/// One connection's part: every so many batches one of its own.
+fn paced(address: SocketAddr, requests: &[Vec<u8>], first: Instant, pause: Duration) -> io::Result<Vec<f64>> {
+    let mut conversation = Conversation::open(address)?;
+    let mut due = first;
+    let mut acks = Vec::with_capacity(requests.len());
+    for request in requests {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let answer = conversation.say(request)?;
+        acks.push(due.elapsed().as_secs_f64() * 1000.0);
+        let batches: Vec<Value> = serde_json::from_slice(&answer).unwrap_or_default();
+        if batches.iter().any(|batch| batch["status"] != 200) || batches.is_empty() {
+            return Err(io::Error::other(String::from_utf8_lossy(&answer).into_owned()));
+        }
+        due += pause * u32::try_from(PACED_CONNECTIONS).unwrap_or(u32::MAX);
+    }
+    Ok(acks)
 }
 
 /// A debug build would be compared with a PostgreSQL that is none.
@@ -145,7 +211,7 @@ struct Round {
 
 type Way = fn(&Round) -> Took;
 
-fn tell(size: Size, rounds: &[Round]) -> Report {
+fn tell(size: Size, rounds: &[Round], acks: &[f64]) -> Report {
     let of = |read: &dyn Fn(&Round) -> f64| median(&rounds.iter().map(read).collect::<Vec<_>>());
     let mut report = Report::default();
     report.row(
@@ -190,6 +256,18 @@ fn tell(size: Size, rounds: &[Round]) -> Report {
     );
     report.row("  the disk", format!("{:.2} ms to confirm 8 kB", of(&|round| round.disk)));
     report.row("  in the log", format!("{:.2} s after the last answer", of(&|round| round.lag)));
+    let at = |share: f64| acks[((acks.len() - 1) as f64 * share) as usize];
+    report.row(
+        "  acknowledged at half load",
+        format!(
+            "p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms of {} batches",
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            acks.len()
+        ),
+    );
+    report.figure("ingest.ack_p99_ms_at_half_load", at(0.99));
     report.figure("ingest.copy_ratio", of(&to_copy));
     report.figure("ingest.single_insert_ratio", of(&to_insert));
     report.figure("ingest.events_per_s", of(&|round| round.ingest.rate()));

@@ -2,7 +2,8 @@
 //!
 //! [`edge`] puts the Worker beside a bare JavaScript pass-through and a JavaScript worker that does the same work, in
 //! one workerd; [`ingest`] puts the backend beside binary COPY and single INSERTs into the same table; [`log`] measures the
-//! sequencer and the wait for a head; [`insight`] asks what rules, tallies and streams cost it; [`streams`] pauses one for an hour;
+//! sequencer and the wait for a head, [`tenants`] that wait with five hundred logs; [`insight`] asks what rules, tallies and streams
+//! cost it; [`streams`] pauses one for an hour;
 //! [`export`] reads everything back; [`search`] asks about a year of events; [`retention`] lets a month of events go and puts DELETE
 //! and VACUUM beside it; [`verify`] is the verifier's core on one thread.
 
@@ -17,6 +18,7 @@ mod report;
 pub mod retention;
 pub mod search;
 pub mod streams;
+pub mod tenants;
 pub mod verify;
 mod year;
 

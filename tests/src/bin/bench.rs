@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tests::bench::{
-    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, streams, verify,
+    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, streams, tenants,
+    verify,
 };
 
 #[derive(Debug, Parser)]
@@ -42,6 +43,7 @@ enum Side {
     Insight,
     Search,
     Streams,
+    Tenants,
     Verify,
     Retention,
 }
@@ -83,6 +85,9 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     }
     if asked(Side::Insight) {
         report.extend(insight::run(extent).await?);
+    }
+    if asked(Side::Tenants) {
+        report.extend(tenants::run(extent).await?);
     }
     // These two take longer than all others together.
     if arguments.only == Some(Side::Streams) {

@@ -22,9 +22,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives_or_problem(403, "The key may not sign for the tenant.")
             .gives_or_problem(413, "The request, or each batch, is over the limit of bytes.")
             .refuses(415, "The media type is another.")
-            .gives_or_problem(429, "The tenant sends more than it may.")
+            .gives_or_problem(429, "The tenant sends more than it may, or more is under way than can be written now; `Retry-After` says when to come again.")
             .gives_or_problem(500, "Something broke on the backend's side.")
-            .gives_or_problem(503, "The store is away, or there is more than can be written now."),
+            .gives_or_problem(503, "The store is away."),
         get("/healthz", "is_alive", "The process answers").gives_as(200, "It does.", &[("text/plain", text())]),
         get("/readyz", "is_ready", "The process can do its work")
             .details("The store answers, its schema is current, and the sequencer moves.")

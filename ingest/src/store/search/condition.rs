@@ -209,7 +209,7 @@ fn push_facet(sql: &mut Sql, facet: Facet) {
         Facet::Unexplained => sql.push("action = 'WRITE_UNATTRIBUTED'"),
         Facet::Mismatch => sql.push("action = 'IDENTITY_MISMATCH'"),
         Facet::Echo => sql.push(
-            "exists (select from echo_links l where l.tenant_id = events.tenant_id and l.echo_id = events.id)",
+            "exists (select 1 from echo_links l where l.tenant_id = events.tenant_id and l.echo_id = events.id)",
         ),
         Facet::Erased => sql.push("get_byte(opening, 0) = 2"),
     };

@@ -1,16 +1,21 @@
 //! A backend of its own for each test, and a producer that signs batches for it.
 
 pub(crate) mod audit;
+mod balancer;
+pub(crate) mod cluster;
 mod cosigner;
 mod http;
 mod producer;
 mod provider;
 pub(crate) mod receiver;
+mod sibling;
 
+pub(crate) use balancer::Balancer;
 pub(crate) use cosigner::{Cosigner, Mood};
 pub(crate) use http::{Response, call};
 pub(crate) use producer::{Producer, Sealed, counts, sample, sample_at, unmapped};
 pub(crate) use provider::IdentityProvider;
+pub(crate) use sibling::Sibling;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -32,7 +37,8 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) recorder: ingest::own::Recorder,
     pub(crate) retention: ingest::retention::Retention,
-    pub(crate) postgres: u32,
+    /// The process of its private PostgreSQL; none if it has one by URL.
+    pub(crate) postgres: Option<u32>,
     pub(crate) database: PgConnectOptions,
     auditor: String,
     viewer: String,
@@ -155,16 +161,21 @@ impl Server {
             ("EDGETRAIL__ACCESS__RECORD_READS".to_owned(), "false".to_owned()),
         ];
         all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        if let Some(url) = cluster::url().filter(|_| !all.iter().any(|(name, _)| name == "DATABASE_URL")) {
+            all.push(("DATABASE_URL".to_owned(), Box::pin(cluster::database(&url, dir.path())).await));
+        }
         let environment = Environment { variables: all };
         let config = Config::load(Some(&file), &environment).expect("valid");
-        let backend = Backend::start(config, clock).await.expect("started");
+        let url = config.database.url.as_ref().map(|url| url.reveal().parse().expect("a URL"));
+        let backend = Box::pin(Backend::start(config, clock)).await.expect("started");
         let address = backend.address.to_string();
         let store = backend.database.store.clone();
         let recorder = backend.recorder();
         let retention = backend.retention();
-        let embedded = backend.database.embedded.as_ref().expect("a private server");
-        let postgres = embedded.pid().expect("our own");
-        let database = embedded.connect_options();
+        let embedded = backend.database.embedded.as_ref();
+        let postgres = embedded.and_then(ingest::postgres::Embedded::pid);
+        let database = url.or_else(|| embedded.map(ingest::postgres::Embedded::connect_options));
+        let database = database.expect("a private server, or a URL");
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(backend.run(async {
             let _ = stopped.await;
@@ -185,6 +196,18 @@ impl Server {
             stop,
             running,
             dir,
+        }
+    }
+
+    /// How another process reaches its database.
+    pub(crate) fn database_url(&self) -> String {
+        let (user, name) = (self.database.get_username(), self.database.get_database().unwrap_or("postgres"));
+        match self.database.get_socket() {
+            Some(socket) => format!("postgres://{user}@localhost/{name}?host={}", socket.display()),
+            None => {
+                let (host, port) = (self.database.get_host(), self.database.get_port());
+                format!("postgres://{user}@{host}:{port}/{name}")
+            }
         }
     }
 
