@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 
 use crate::store::{self, Store, StoreError, Transaction, cursors};
 
-/// Batches of one page.
-const PAGE: i64 = 50;
+/// Batches of one page, unless fewer are asked for.
+pub const PAGE: i64 = 50;
 /// A transaction takes a few milliseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// After which it is left to the next pass.
@@ -35,10 +35,22 @@ impl Page {
     /// # Errors
     /// If the database refuses.
     pub async fn next(store: &Store, task: &'static str) -> Result<Option<Self>, StoreError> {
+        Self::next_of(store, task, PAGE).await
+    }
+
+    /// The same with fewer batches.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn next_of(
+        store: &Store,
+        task: &'static str,
+        batches: i64,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(newest) = settled(store).await? else { return Ok(None) };
         let mut transaction = store.begin().await?;
         let after = cursors::lock(&mut transaction, task).await?;
-        let places = cursors::batches(&mut transaction, after, newest, PAGE).await?;
+        let places = cursors::batches(&mut transaction, after, newest, batches).await?;
         let arrivals = || places.iter().map(|place| place.received_at);
         let Some(span) = arrivals().min().zip(arrivals().max()) else {
             // Keeps the cursor's row, which the first look makes.

@@ -29,7 +29,7 @@ const BASELINE: TimeDelta = TimeDelta::days(90);
 pub(super) const EVIDENCE: u32 = 20;
 
 /// Found events of one tenant that a rule looks at together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Group<'a> {
     pub(super) tenant: &'a str,
     /// What they have in common.
@@ -176,16 +176,28 @@ pub(super) async fn judge(
             each(&|at, group, pace| travelled(group, &around[at], (*faster_than, *farther_than), pace))
         }
         Fires::AboveBaseline { of, at_least, spreads, runs } => {
-            let most = groups.iter().map(|group| group.hits.len()).max().unwrap_or(0) + LAST;
-            let questions = questions(groups, BASELINE, TimeDelta::zero());
+            let is_much = |hit: &&Hit| {
+                let number = hit.opening.as_deref().and_then(|opening| opened::number(opening, of));
+                number.is_some_and(|number| number >= f64::from(*at_least))
+            };
+            // The others cannot be far above anything, and a baseline of each agent is much to read.
+            let asked: Vec<Group<'_>> =
+                groups.iter().filter(|group| group.hits.iter().any(|hit| is_much(&hit))).cloned().collect();
+            let most = asked.iter().map(|group| group.hits.len()).max().unwrap_or(0) + LAST;
+            let questions = questions(&asked, BASELINE, TimeDelta::zero());
             let most = Most(i64::try_from(most).unwrap_or(i64::MAX));
             let runs_of =
                 alike(connection, &rule.wanted(), &rule.by, &questions, Reading::Opening, most).await?;
             let limits = baseline::Limits { at_least: *at_least, spreads: *spreads, runs: *runs as usize };
-            each(&|at, group, pace| {
-                let number = |run: &Alike| opened::number(run.opening.as_deref()?, of);
-                let numbers: Vec<_> = runs_of[at].iter().map(|run| (run.id, number(run))).collect();
-                let above = baseline::above(&numbers, limits);
+            let above: HashSet<Uuid> = runs_of
+                .iter()
+                .flat_map(|runs| {
+                    let number = |run: &Alike| opened::number(run.opening.as_deref()?, of);
+                    let numbers: Vec<_> = runs.iter().map(|run| (run.id, number(run))).collect();
+                    baseline::above(&numbers, limits)
+                })
+                .collect();
+            each(&|_, group, pace| {
                 single(group.hits.iter().copied().filter(|hit| above.contains(&hit.id)), pace)
             })
         }

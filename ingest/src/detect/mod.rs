@@ -26,7 +26,7 @@ pub use judge::Fired;
 pub use rule::{Rule, RuleError};
 
 use crate::clock::Clock;
-use crate::correlate::feed::Page;
+use crate::correlate::feed::{PAGE, Page};
 use crate::own::{OwnEvent, outbox};
 use crate::privacy::new_id;
 use crate::store::alerts::{self, Alert};
@@ -47,6 +47,7 @@ const FOUND: i64 = 10_000;
 pub async fn run(store: Store, rules: Arc<[Rule]>, clock: Clock, mut stop: watch::Receiver<bool>) {
     let mut is_begun = false;
     let mut hours_looked_at: Option<Instant> = None;
+    let mut batches = PAGE;
     loop {
         let looked = async {
             if !is_begun {
@@ -57,12 +58,17 @@ pub async fn run(store: Store, rules: Arc<[Rule]>, clock: Clock, mut stop: watch
                 hour(&store, &rules, &clock).await?;
                 hours_looked_at = Some(Instant::now());
             }
-            page(&store, &rules, &clock).await
+            page(&store, &rules, &clock, batches).await
         };
         let more = match looked.await {
-            Ok(more) => more,
+            Ok(more) => {
+                batches = PAGE.min(batches * 2);
+                more
+            }
             Err(error) => {
-                tracing::warn!(%error, "rules do not look at events, trying again");
+                // A page that takes longer than a statement may would do so again.
+                batches = (batches / 4).max(1);
+                tracing::warn!(%error, batches, "rules do not look at events, trying again");
                 false
             }
         };
@@ -75,8 +81,8 @@ pub async fn run(store: Store, rules: Arc<[Rule]>, clock: Clock, mut stop: watch
 }
 
 /// Looks at a page of events; whether there was one.
-async fn page(store: &Store, rules: &[Rule], clock: &Clock) -> Result<bool, StoreError> {
-    let Some(mut page) = Page::next(store, TASK).await? else { return Ok(false) };
+async fn page(store: &Store, rules: &[Rule], clock: &Clock, batches: i64) -> Result<bool, StoreError> {
+    let Some(mut page) = Page::next_of(store, TASK, batches).await? else { return Ok(false) };
     let rules: Vec<&Rule> = rules.iter().filter(|rule| !rule.is_by_clock()).collect();
     let wanted: Vec<_> = rules.iter().map(|rule| rule.wanted()).collect();
     let among = Among::Batches(&page.batches);

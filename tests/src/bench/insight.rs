@@ -26,6 +26,8 @@ use crate::stack::{Ingest, IngestSpec, SigningKey, free_port};
 const NO_TALLIES: &str = "create rule bench_without as on insert to tally_deltas do instead nothing";
 /// Followers need no longer than this after the last answer.
 const CATCH_UP: Duration = Duration::from_secs(300);
+/// People of the app: rules and runs look at what one person or agent did, so few would make each of them do more than anybody does.
+const PEOPLE: usize = 20_000;
 /// Without, with what adds up, and with streams too.
 const SIDES: usize = 3;
 
@@ -180,7 +182,19 @@ impl Side {
 
 /// What an app sees in a day, told from its number: mostly edits and runs, some sign-ins, few failures and deletions.
 fn act(at: u64, n: usize) -> Event {
-    let event = updated(at, n);
+    let mut event = updated(at, n);
+    let (person, agent) = (n * 7_919 % PEOPLE, n * 7_919 % PEOPLE * 4 + n % 4);
+    let id = |kind: &str, of: usize| format!("{kind}-{of:012}");
+    if let Some(actor) = &mut event.actor {
+        actor.id = id("5d5e6a52", person);
+        actor.email = Some(format!("person{person}@example.com"));
+    }
+    if let Some(entity) = &mut event.entity {
+        entity.id = Some(id("9a1c33f0", agent));
+        entity.name = Some(format!("Support agent {agent}"));
+    }
+    let [high, low] = u16::try_from(person).unwrap_or_default().to_be_bytes();
+    event.context.ip = Some(std::net::IpAddr::from([203, 0, high, low]));
     let as_action = |action: &str| Action::try_from(action.to_owned()).expect("an action");
     match (n % 20, n / 20 % 20) {
         (10..=14, _) => Event {

@@ -280,16 +280,17 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::Router;
+    use axum::body::Bytes;
     use axum::routing::post;
 
     use super::*;
     use crate::wire::{Call, Server, send};
 
-    /// A backend that counts, behind a proxy.
+    /// A backend that counts what comes whole, behind a proxy.
     async fn counting() -> (Server, Proxy, Arc<AtomicUsize>) {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
-        let answer = async move || counted.fetch_add(1, Ordering::Relaxed).to_string();
+        let answer = async move |_whole: Bytes| counted.fetch_add(1, Ordering::Relaxed).to_string();
         let server = Server::start(Router::new().route("/", post(answer)), None).await.expect("a port");
         let proxy = Proxy::start(server.address(), Dice::of_run(1)).await.expect("a port");
         (server, proxy, count)
