@@ -176,13 +176,13 @@ pub(super) async fn judge(
             each(&|at, group, pace| travelled(group, &around[at], (*faster_than, *farther_than), pace))
         }
         Fires::AboveBaseline { of, at_least, spreads, runs } => {
-            let is_much = |hit: &&Hit| {
+            let is_much = |hit: &Hit| {
                 let number = hit.opening.as_deref().and_then(|opening| opened::number(opening, of));
                 number.is_some_and(|number| number >= f64::from(*at_least))
             };
             // The others cannot be far above anything, and a baseline of each agent is much to read.
             let asked: Vec<Group<'_>> =
-                groups.iter().filter(|group| group.hits.iter().any(|hit| is_much(&hit))).cloned().collect();
+                groups.iter().filter(|group| group.hits.iter().any(|hit| is_much(hit))).cloned().collect();
             let most = asked.iter().map(|group| group.hits.len()).max().unwrap_or(0) + LAST;
             let questions = questions(&asked, BASELINE, TimeDelta::zero());
             let most = Most(i64::try_from(most).unwrap_or(i64::MAX));
