@@ -18,8 +18,8 @@ pub(super) fn event(told: &Told<'_>) -> Value {
         "time": event.occurred_at.to_string(),
         "datacontenttype": "application/json",
         "tenant": event.tenant,
-        "data": told.json(),
     });
+    out["data"] = told.json();
     if let Some(entity) = &event.entity {
         out["subject"] = match &entity.id {
             Some(id) => format!("{}/{id}", entity.kind).into(),

@@ -29,7 +29,7 @@ pub(super) fn record(told: &Told<'_>) -> Value {
     let mut attributes = Vec::new();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
-            attributes.push(json!({"key": key, "value": any(&value)}));
+            attributes.push(pair(key, &value));
         }
     };
     let context = &event.context;
@@ -48,15 +48,25 @@ pub(super) fn record(told: &Told<'_>) -> Value {
     put("http.request.method", Some(event.request.method.as_str().into()));
     put("http.route", Some(event.request.route.as_str().into()));
     put("http.response.status_code", event.request.status.map(Value::from));
-    json!({
+    let mut record = json!({
         "timeUnixNano": (event.occurred_at.millis() * NANOS).to_string(),
         "observedTimeUnixNano": (u64::try_from(received).unwrap_or(0) * NANOS).to_string(),
         "severityNumber": number,
         "severityText": text,
         "eventName": event.action,
-        "body": any(&told.json()),
-        "attributes": attributes,
-    })
+    });
+    record["body"] = any(&told.json());
+    record["attributes"] = Value::Array(attributes);
+    record
+}
+
+/// An object of one member. The macro would copy the value, and at every level of an event all levels below it.
+fn one(name: &str, value: Value) -> Value {
+    Value::Object(Map::from_iter([(name.to_owned(), value)]))
+}
+
+fn pair(key: &str, value: &Value) -> Value {
+    Value::Object(Map::from_iter([("key".to_owned(), key.into()), ("value".to_owned(), any(value))]))
 }
 
 /// A JSON value as an `AnyValue`. Whole numbers are texts there, as JSON has none of 64 bits.
@@ -71,10 +81,9 @@ fn any(value: &Value) -> Value {
             (None, None) => json!({"stringValue": number.to_string()}),
         },
         Value::String(text) => json!({"stringValue": text}),
-        Value::Array(items) => json!({"arrayValue": {"values": items.iter().map(any).collect::<Vec<_>>()}}),
+        Value::Array(items) => one("arrayValue", one("values", items.iter().map(any).collect())),
         Value::Object(members) => {
-            let pairs = members.iter().map(|(key, value)| json!({"key": key, "value": any(value)}));
-            json!({"kvlistValue": {"values": pairs.collect::<Vec<_>>()}})
+            one("kvlistValue", one("values", members.iter().map(|(key, value)| pair(key, value)).collect()))
         }
     }
 }
