@@ -43,7 +43,7 @@ enum Task {
         /// Write the figures as one flat JSON object.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Only `edge`, `export`, `ingest`, `insight`, `retention`, `search`, `streams` or `verify`.
+        /// Only `edge`, `export`, `ingest`, `insight`, `retention`, `search`, `streams`, `tenants` or `verify`.
         #[arg(long, value_name = "SIDE")]
         only: Option<String>,
         /// Events that are searched: 10,000,000 unless said, 300,000 with --quick.
