@@ -6,6 +6,10 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use ingest::command::{Cli, run};
 
+/// An event is many short texts: the system's allocator took a fifth of what it costs to read and write one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -75,6 +75,9 @@ pub enum ServeError {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// What streams are written on.
+    #[error("no threads for streams: {0}")]
+    Threads(std::io::Error),
     /// The listener.
     #[error("http.listen: {address}: {source}")]
     Listen {
@@ -282,7 +285,8 @@ impl Backend {
             config.log.key_file.with_file_name("exports"),
         ));
         let vault = config.sinks.key_file.as_deref().map(Vault::load_or_create).transpose()?;
-        let sinks = Sinks::new(store.clone(), clock.clone(), config.sinks, vault, config.log.origin.clone());
+        let sinks = Sinks::new(store.clone(), clock.clone(), config.sinks, vault, config.log.origin.clone())
+            .map_err(ServeError::Threads)?;
         let fingerprints = config.hash_key_file.as_deref().map(FingerprintKey::load).transpose()?;
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();

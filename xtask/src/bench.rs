@@ -1,18 +1,13 @@
 //! `cargo xtask bench`: builds what is measured, with optimisation, and measures it.
 
-use std::path::Path;
+use std::ffi::OsString;
 use std::process::Command;
 
 use crate::command::{self, Failure, cargo, root, step, target};
 use crate::{edge, npm};
 
 /// Runs the benchmarks; the arguments go to the program `bench`.
-pub(crate) fn run(
-    quick: bool,
-    json: Option<&Path>,
-    only: Option<&str>,
-    rows: Option<u64>,
-) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &[OsString]) -> Result<(), Failure> {
     npm::install()?;
     edge::build(edge::Build::Deployed)?;
     step("building the backend and the benchmarks with optimisation");
@@ -21,18 +16,6 @@ pub(crate) fn run(
     step("measuring");
     let programs = target().join("release");
     let mut bench = Command::new(programs.join("bench"));
-    bench.env("EDGETRAIL_BIN", programs.join("edgetrail")).current_dir(root());
-    if quick {
-        bench.arg("--quick");
-    }
-    if let Some(path) = json {
-        bench.arg("--json").arg(path);
-    }
-    if let Some(side) = only {
-        bench.arg("--only").arg(side);
-    }
-    if let Some(rows) = rows {
-        bench.arg("--rows").arg(rows.to_string());
-    }
+    bench.env("EDGETRAIL_BIN", programs.join("edgetrail")).current_dir(root()).args(arguments);
     command::run(&mut bench)
 }

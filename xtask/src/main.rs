@@ -11,6 +11,7 @@ mod openapi;
 mod test;
 mod verifier;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,19 +37,11 @@ enum Task {
     /// Run every test and lint, installing what they need.
     Test,
     /// Measure the Worker and the backend against baselines in the same run.
+    #[command(disable_help_flag = true)]
     Bench {
-        /// End within three minutes, once everything is built.
-        #[arg(long)]
-        quick: bool,
-        /// Write the figures as one flat JSON object.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-        /// Only `edge`, `export`, `ingest`, `insight`, `retention`, `search`, `streams`, `tenants` or `verify`.
-        #[arg(long, value_name = "SIDE")]
-        only: Option<String>,
-        /// Events that are searched: 10,000,000 unless said, 300,000 with --quick.
-        #[arg(long, value_name = "COUNT")]
-        rows: Option<u64>,
+        /// What the program `bench` takes: `--help` tells.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// Kill, cut, fill and restore everything under load, and count what became of each act.
     Chaos {
@@ -82,7 +75,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Dev { once } => dev::run(once),
         Task::Test => test::run(),
-        Task::Bench { quick, json, only, rows } => bench::run(quick, json.as_deref(), only.as_deref(), rows),
+        Task::Bench { arguments } => bench::run(&arguments),
         Task::Chaos { seed, minutes, rounds, json } => {
             chaos::run(chaos::Campaign { seed, minutes, rounds, json: json.as_deref() })
         }

@@ -5,12 +5,13 @@
 //! is never given up: what follows stays in the log, and an admin sees how much.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use shared::event::{RetentionClass, Severity};
+use shared::event::{RetentionClass, Severity, Timestamp};
 use shared::search;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,13 +19,12 @@ use uuid::Uuid;
 
 use super::admin::limit;
 use super::destination::{Destination, Item, Parcel};
-use super::feed::{self, Page, Place};
+use super::feed::{self, Damaged, Page, Place};
 use super::send::SendError;
 use super::settings::Settings;
 use super::{Sinks, tenant_of};
 use crate::clock::random;
 use crate::own::{OwnEvent, outbox};
-use crate::store::log::LogRow;
 use crate::store::sinks::{self, Failure, SinkRow};
 use crate::store::{self, StoreError, Transaction};
 use crate::view::time;
@@ -37,6 +37,8 @@ const LEASE_SLACK: Duration = Duration::from_secs(20);
 const REFUSALS: i32 = 5;
 /// Skipped events that one event about them names; all are counted.
 const SKIPPED_NAMED: usize = 20;
+/// For so long what was read waits for the delivery before it: an erasure reaches what was not read yet.
+const KEPT: Duration = Duration::from_secs(2);
 /// The longest wait that a receiver may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -51,11 +53,12 @@ enum Next {
     End,
 }
 
-/// A sink's turn: what was leased, and what follows its place.
-struct Turn {
-    sink: SinkRow,
-    log: LogRow,
-    leaf: i64,
+/// What was read for a sink, and is not delivered yet.
+struct Rest {
+    page: Page,
+    /// Of the sink that it was read for.
+    version: i64,
+    read: Instant,
 }
 
 impl Sinks {
@@ -89,8 +92,9 @@ impl Sinks {
     }
 
     async fn follow(self: Arc<Self>, tenant: String, id: Uuid) {
+        let mut rest = None;
         loop {
-            let next = match self.step(&tenant, id).await {
+            let next = match self.step(&tenant, id, &mut rest).await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(%error, sink = %id, "a sink is not told, trying again");
@@ -109,7 +113,8 @@ impl Sinks {
     }
 
     /// One delivery, if there is something to deliver and it is time.
-    async fn step(&self, tenant: &str, id: Uuid) -> Result<Next, StoreError> {
+    async fn step(&self, tenant: &str, id: Uuid, rest: &mut Option<Rest>) -> Result<Next, StoreError> {
+        let kept = rest.take();
         let found = sinks::list(&self.store, tenant, Some(id)).await?;
         let Some(sink) = found.into_iter().next().filter(|sink| sink.state != "paused") else {
             measure(id, 0);
@@ -126,90 +131,105 @@ impl Sinks {
         let Some(sink) = sinks::lease(&self.store, tenant, id, self.me, lease).await? else {
             return Ok(Next::Wait);
         };
-        let place = sink.log_id.clone().map(|log_id| Place { log_id, leaf: sink.leaf });
-        match feed::ahead(&self.store, tenant, place.as_ref()).await? {
-            Some((log, leaf)) => self.turn(Turn { sink, log, leaf }).await,
-            None => Ok(Next::Wait),
-        }
-    }
-
-    async fn turn(&self, turn: Turn) -> Result<Next, StoreError> {
-        let Turn { sink, log, leaf } = turn;
         let began = self.clock.now();
-        let text = sink.query.as_deref().ok_or(StoreError::Damaged("filter of a sink"))?;
-        let query = search::parse(text).query;
-        let mut page = match feed::page(&self.store, &log, leaf, &query, began).await {
+        let read = match self.read(&sink, kept, began).await {
             // It is seen where the sink's health is: nothing that follows is sent before it.
             Err(error @ StoreError::Damaged(_)) => {
                 self.failed(&sink, began.to_utc(), &SendError::Unusable(error.to_string())).await?;
                 return Ok(Next::Wait);
             }
-            page => page?,
+            read => read?,
         };
-        if page.events.is_empty() {
-            return self.moved(&sink, &page, 0).await;
+        let Some(Rest { page, version, read }) = read else { return Ok(Next::Wait) };
+        let (next, page) = self.turn(&sink, page, began.to_utc()).await?;
+        let is_kept = next == Next::GoOn && !page.events.is_empty();
+        *rest = is_kept.then_some(Rest { page, version, read });
+        Ok(next)
+    }
+
+    /// What follows a sink's place: what was kept of the last page, if the sink is still as it was, or another page.
+    async fn read(
+        &self,
+        sink: &SinkRow,
+        kept: Option<Rest>,
+        now: Timestamp,
+    ) -> Result<Option<Rest>, StoreError> {
+        let place = sink.log_id.clone().map(|log_id| Place { log_id, leaf: sink.leaf });
+        let still = |rest: &Rest| {
+            rest.version == sink.version
+                && place.as_ref() == Some(&rest.page.begin)
+                && rest.read.elapsed() < KEPT
+        };
+        if let Some(rest) = kept.filter(still) {
+            return Ok(Some(rest));
         }
-        let sent = match self.destination(&sink).await? {
+        let Some((log, leaf)) = feed::ahead(&self.store, &sink.tenant_id, place.as_ref()).await? else {
+            return Ok(None);
+        };
+        let text = sink.query.as_deref().ok_or(StoreError::Damaged("filter of a sink"))?;
+        let read = Instant::now();
+        let query = search::parse(text).query;
+        let page = feed::page(&self.store, &self.aside, (&log, leaf), &query, now).await?;
+        Ok(Some(Rest { page, version: sink.version, read }))
+    }
+
+    /// One delivery of what begins a page; also what is left of the page.
+    async fn turn(
+        &self,
+        sink: &SinkRow,
+        mut page: Page,
+        began: DateTime<Utc>,
+    ) -> Result<(Next, Page), StoreError> {
+        if page.events.is_empty() {
+            page.begin.leaf = page.end;
+            return Ok((self.moved(sink, &mut page, 0).await?, page));
+        }
+        let sent = match self.destination(sink).await? {
             Ok(destination) => {
-                let parcel = self.pack(&destination, &sink, &mut page);
-                let count = parcel.items.len();
-                destination.deliver(parcel, began.to_utc(), self.config.timeout).await.map(|()| count)
+                let (tenant, max) = (sink.tenant_id.clone(), limit(sink));
+                let (writer, host) = (destination.clone(), self.host.clone());
+                let packing = move || (pack(&writer, tenant, (host.as_str(), max), &mut page), page);
+                let packed = self.aside.run(packing).await;
+                page = packed.1;
+                let count = packed.0.items.len();
+                destination.deliver(packed.0, began, self.config.timeout).await.map(|()| count)
             }
             Err(error) => Err(error),
         };
         let id = sink.sink_id.to_string();
-        match sent {
+        let next = match sent {
             Ok(count) => {
                 metrics::counter!("edgetrail_sink_sent_total", "sink" => id).increment(count as u64);
-                self.moved(&sink, &page, i64::try_from(count).unwrap_or(i64::MAX)).await
+                self.moved(sink, &mut page, i64::try_from(count).unwrap_or(i64::MAX)).await?
             }
             Err(error) => {
                 metrics::counter!("edgetrail_sink_failures_total", "sink" => id).increment(1);
-                self.failed(&sink, began.to_utc(), &error).await?;
-                Ok(Next::Wait)
+                self.failed(sink, began, &error).await?;
+                Next::Wait
             }
-        }
+        };
+        Ok((next, page))
     }
 
-    /// As many events of a page as go together, written; what is left behind is not of the page any more.
-    fn pack(&self, destination: &Destination, sink: &SinkRow, page: &mut Page) -> Parcel {
-        if let Some(cut) = page.cut.filter(|_| destination.takes_whole_batches()) {
-            // A batch is shorter than a page, so others stand before the one that is cut.
-            page.events.retain(|event| event.leaf < cut);
-            page.end.leaf = cut;
-        }
-        let max = limit(sink);
-        let mut written: Vec<_> =
-            page.events.iter().map(|event| destination.write(&event.row, self.host.as_str(), max)).collect();
-        let together = destination.together(written.iter().map(Vec::len));
-        written.truncate(together);
-        if let Some(next) = page.events.get(together) {
-            page.end.leaf = next.leaf;
-        }
-        let items = page.events.iter().zip(written).map(|(event, bytes)| Item {
-            id: event.row.event.id,
-            batch: Some(event.batch),
-            bytes,
-        });
-        Parcel { tenant: sink.tenant_id.clone(), log_id: page.log_id.clone(), items: items.collect() }
-    }
-
-    /// The receiver has everything up to the end of a page. What could not be sent on the way there is told in the same transaction.
-    async fn moved(&self, sink: &SinkRow, page: &Page, sent: i64) -> Result<Next, StoreError> {
+    /// The receiver has everything before a page. What could not be sent on the way there is told in the same transaction.
+    async fn moved(&self, sink: &SinkRow, page: &mut Page, sent: i64) -> Result<Next, StoreError> {
         let at = self.clock.now();
         let mut transaction = self.store.begin().await?;
-        let to = (page.end.log_id.as_str(), page.end.leaf);
+        let to = (page.begin.log_id.as_str(), page.begin.leaf);
         let is_moved = sinks::advance(&mut transaction, sink, self.me, to, (sent, at.to_utc())).await?;
         if is_moved && sent > 0 && sink.state == "failing" {
             let since = sink.failing_since.map(time);
             self.tell_of(&mut transaction, "SINK_RECOVERED", sink, json!({"failing_since": since})).await?;
         }
-        let skipped: Vec<_> = page.damaged.iter().filter(|event| event.leaf < page.end.leaf).collect();
+        let (skipped, ahead) =
+            mem::take(&mut page.damaged).into_iter().partition(|event| event.leaf < page.begin.leaf);
+        let skipped: Vec<Damaged> = skipped;
+        page.damaged = ahead;
         if is_moved && !skipped.is_empty() {
             let named: Vec<_> = skipped
                 .iter()
                 .take(SKIPPED_NAMED)
-                .map(|event| json!({"id": event.id, "log_id": page.log_id, "leaf": event.leaf}))
+                .map(|event| json!({"id": event.id, "log_id": page.begin.log_id, "leaf": event.leaf}))
                 .collect();
             let details = json!({"count": skipped.len(), "events": named});
             self.tell_of(&mut transaction, "SINK_EVENTS_SKIPPED", sink, details).await?;
@@ -302,6 +322,27 @@ impl Sinks {
         let [chance]: [u8; 1] = random();
         whole / 2 + (whole / 2).mul_f64(f64::from(chance) / 255.0)
     }
+}
+
+/// As many events as go together, taken from the beginning of a page.
+fn pack(destination: &Destination, tenant: String, (host, max): (&str, usize), page: &mut Page) -> Parcel {
+    if let Some(cut) = page.cut.take().filter(|_| destination.takes_whole_batches()) {
+        // A batch is shorter than a page, so others stand before the one that is cut.
+        page.events.retain(|event| event.leaf < cut);
+        page.end = cut;
+    }
+    let (mut items, mut len) = (Vec::new(), 0);
+    while let Some(event) = page.events.front().filter(|_| destination.takes(items.len() + 1, len)) {
+        let bytes = destination.write(&event.row, host, max);
+        len += bytes.len();
+        if !destination.takes(items.len() + 1, len) {
+            break;
+        }
+        items.push(Item { id: event.row.event.id, batch: Some(event.batch), bytes });
+        page.events.pop_front();
+    }
+    page.begin.leaf = page.events.front().map_or(page.end, |next| next.leaf);
+    Parcel { tenant, log_id: page.begin.log_id.clone(), items }
 }
 
 fn measure(id: Uuid, seconds: i64) {

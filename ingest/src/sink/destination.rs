@@ -92,19 +92,14 @@ impl Destination {
         matches!(self, Self::Objects(_))
     }
 
-    /// How many of some events, of these lengths, go together: one at least.
-    pub(super) fn together(&self, lengths: impl Iterator<Item = usize>) -> usize {
-        let most = match self {
-            Self::Webhook { single: true, .. } => 1,
+    /// Whether events that are so many bytes in all go together, the last of them included: one always does.
+    pub(super) fn takes(&self, events: usize, bytes: usize) -> bool {
+        match self {
+            Self::Webhook { single: true, .. } => events <= 1,
             // What was read for it: a batch is never parted.
-            Self::Objects(_) => return lengths.count(),
-            _ => MAX_EVENTS,
-        };
-        let sums = lengths.scan(0, |sum, length| {
-            *sum += length;
-            Some(*sum)
-        });
-        sums.take(most).enumerate().take_while(|(at, sum)| *at == 0 || *sum <= MAX_BYTES).count()
+            Self::Objects(_) => true,
+            _ => events <= 1 || events <= MAX_EVENTS && bytes <= MAX_BYTES,
+        }
     }
 
     /// An event as this receiver takes it.
@@ -350,9 +345,12 @@ mod tests {
     fn a_parcel_is_bounded_by_events_and_by_bytes_and_never_empty() {
         let otlp = Settings::Otlp { url: "https://a.example/".to_owned() };
         let otlp = Destination::of(&otlp, None, &bounds(false)).expect("a destination");
-        assert_eq!(otlp.together([10; 700].into_iter()), MAX_EVENTS);
-        assert_eq!(otlp.together([MAX_BYTES / 3; 10].into_iter()), 3);
-        assert_eq!(otlp.together([2 * MAX_BYTES, 1].into_iter()), 1);
+        assert!(otlp.takes(MAX_EVENTS, MAX_BYTES) && otlp.takes(1, 2 * MAX_BYTES));
+        assert!(!otlp.takes(MAX_EVENTS + 1, 10) && !otlp.takes(2, MAX_BYTES + 1));
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        let single = Settings::Webhook { url: "https://a.example/".to_owned(), single: true };
+        let single = Destination::of(&single, Some(&secret), &bounds(false)).expect("a destination");
+        assert!(single.takes(1, 2 * MAX_BYTES) && !single.takes(2, 2));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! What follows a place in a tenant's log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use shared::event::Timestamp;
 use shared::leaf::ENTRY_LEN;
 use shared::search::Query;
 use uuid::Uuid;
 
+use super::aside::Aside;
 use crate::export::Row;
 use crate::store::log::LogRow;
-use crate::store::{Store, StoreError, log, search};
+use crate::store::search::{self, Swept};
+use crate::store::{Store, StoreError, log};
 
 /// Leaves that are looked through at once.
 const STRIDE: i64 = 500;
@@ -41,14 +43,15 @@ pub(super) struct Damaged {
     pub(super) id: Uuid,
 }
 
-/// Some events of one log in its order, and the place behind everything that was looked at for them.
+/// Some events of one log in its order, and the leaf behind everything that was looked at for them.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) log_id: String,
-    pub(super) events: Vec<Waiting>,
+    /// Where it begins.
+    pub(super) begin: Place,
+    pub(super) events: VecDeque<Waiting>,
     /// Those that lie between them and cannot be sent.
     pub(super) damaged: Vec<Damaged>,
-    pub(super) end: Place,
+    pub(super) end: i64,
     /// The first leaf of the last batch, if that may have more events.
     pub(super) cut: Option<i64>,
 }
@@ -79,8 +82,8 @@ pub(super) async fn ahead(
 /// The events that follow in a log and that a search finds.
 pub(super) async fn page(
     store: &Store,
-    log: &LogRow,
-    leaf: i64,
+    aside: &Aside,
+    (log, leaf): (&LogRow, i64),
     query: &Query,
     now: Timestamp,
 ) -> Result<Page, StoreError> {
@@ -88,41 +91,48 @@ pub(super) async fn page(
     let mut connection = store.begin().await?;
     let rounds = log::rounds(&mut connection, &log.log_id, leaf, to).await?;
     drop(connection);
-    let firsts: HashMap<i64, i64> =
-        rounds.iter().filter_map(|round| Some((round.batch_id?, round.first_index))).collect();
     let batches: Vec<i64> = rounds.iter().filter_map(|round| round.batch_id).collect();
     let end = rounds.last().map_or(to, |last| {
         last.first_index + i64::try_from(last.entries.len() / ENTRY_LEN).unwrap_or(i64::MAX)
     });
-    let mut page = Page {
-        log_id: log.log_id.clone(),
-        events: Vec::new(),
+    let page = Page {
+        begin: Place { log_id: log.log_id.clone(), leaf },
+        events: VecDeque::new(),
         damaged: Vec::new(),
-        end: Place { log_id: log.log_id.clone(), leaf: end },
+        end,
         cut: None,
     };
     if batches.is_empty() {
         return Ok(page);
     }
-    let (found, has_more) =
-        search::of_batches(store, &log.tenant_id, (query, now), &batches, MAX_LEN).await?;
+    let found = search::of_batches(store, &log.tenant_id, (query, now), &batches, MAX_LEN).await?;
+    let firsts = rounds.iter().filter_map(|round| Some((round.batch_id?, round.first_index))).collect();
+    aside.run(move || open(found, &firsts, page)).await
+}
+
+/// Adds what was found to a page, and whether there may be more.
+fn open(
+    (found, has_more): (Vec<Swept>, bool),
+    firsts: &HashMap<i64, i64>,
+    mut page: Page,
+) -> Result<Page, StoreError> {
     let mut last = None;
     for swept in found {
         let batch = *firsts.get(&swept.batch_id).ok_or(StoreError::Damaged("batch of an event"))?;
         let at = batch + i64::from(swept.position);
-        if at < leaf {
+        if at < page.begin.leaf {
             continue;
         }
         last = Some((batch, at));
         let id = swept.id;
         match Row::open(swept) {
-            Ok(row) => page.events.push(Waiting { batch, leaf: at, row }),
+            Ok(row) => page.events.push_back(Waiting { batch, leaf: at, row }),
             Err(StoreError::Damaged(_)) => page.damaged.push(Damaged { leaf: at, id }),
             Err(error) => return Err(error),
         }
     }
     if let Some((batch, last)) = last.filter(|_| has_more) {
-        page.end.leaf = last + 1;
+        page.end = last + 1;
         page.cut = Some(batch);
     }
     Ok(page)

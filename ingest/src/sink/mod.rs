@@ -2,13 +2,15 @@
 //!
 //! A sink has a place in the tenant's log and is told what follows it, in order: places have no gap, so nothing is left out, and
 //! the place moves only once the receiver said that it has everything before it. A crash in between says it twice, and every event
-//! carries its id. What is sent is read from the store for each attempt, so that an erasure reaches what still waits.
+//! carries its id. What is sent was read from the store
+//! two seconds before at most, so that an erasure reaches what still waits.
 //!
 //! Each sink has a task of its own ([`deliver`]) that holds no connection of the database while it waits for a receiver: one that
 //! never answers delays nobody. Among several processes a lease says whose turn it is. What admins do is in [`admin`]; secrets are
 //! sealed ([`vault`]) under a key that is not in the database.
 
 mod admin;
+mod aside;
 mod deliver;
 mod destination;
 mod feed;
@@ -17,6 +19,7 @@ mod send;
 mod settings;
 pub mod vault;
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -30,6 +33,7 @@ pub use admin::{SinkError, Tried, Wanted};
 pub use settings::{Invalid, Settings};
 pub use vault::{Secret, Vault};
 
+use self::aside::Aside;
 use crate::clock::{Clock, random};
 use crate::config;
 use crate::store::sinks::{self, SinkRow};
@@ -49,19 +53,23 @@ pub struct Sinks {
     me: Uuid,
     changed: Notify,
     trust: OnceCell<Arc<ClientConfig>>,
+    aside: Aside,
 }
 
 impl Sinks {
     /// The sinks, delivered once [`Self::run`] runs.
+    ///
+    /// # Errors
+    /// If the system starts no threads.
     pub fn new(
         store: Store,
         clock: Clock,
         config: config::Sinks,
         vault: Option<Vault>,
         host: KeyName,
-    ) -> Arc<Self> {
+    ) -> io::Result<Arc<Self>> {
         let me = Uuid::from_bytes(random());
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             store,
             clock,
             config,
@@ -70,7 +78,8 @@ impl Sinks {
             me,
             changed: Notify::new(),
             trust: OnceCell::new(),
-        })
+            aside: Aside::start()?,
+        }))
     }
 
     /// A sink as admins see it, with its health; its secret is not part of it.

@@ -5,7 +5,7 @@
 //! sequencer and the wait for a head, [`tenants`] that wait with five hundred logs; [`insight`] asks what rules, tallies and streams
 //! cost it; [`streams`] pauses one for an hour;
 //! [`export`] reads everything back; [`search`] asks about a year of events; [`retention`] lets a month of events go and puts DELETE
-//! and VACUUM beside it; [`verify`] is the verifier's core on one thread.
+//! and VACUUM beside it; [`verify`] is the verifier's core on one thread; [`peers`] asks what others cost the application's database.
 
 pub mod edge;
 pub mod export;
@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod insight;
 mod load;
 pub mod log;
+pub mod peers;
 mod process;
 mod report;
 pub mod retention;

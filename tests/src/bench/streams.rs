@@ -114,7 +114,7 @@ impl Receiver {
         let made = asked(
             api,
             Call::new("POST", "/v1/sinks")
-                .json(&json!({"kind": kind, "name": format!("{kind}{path}"), "url": url, "query": query})),
+                .json(&json!({"kind": kind, "name": format!("{kind} to {}", self.address), "url": url, "query": query})),
         )
         .await?;
         let id = made["id"].as_str().ok_or_else(|| BenchError::Answer(made.to_string()))?;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tests::bench::{
-    BenchError, Extent, Report, edge, export, ingest, insight, log, retention, search, streams, tenants,
-    verify,
+    BenchError, Extent, Report, edge, export, ingest, insight, log, peers, retention, search, streams,
+    tenants, verify,
 };
 
 #[derive(Debug, Parser)]
@@ -41,6 +41,7 @@ enum Side {
     Export,
     Ingest,
     Insight,
+    Peers,
     Search,
     Streams,
     Tenants,
@@ -85,6 +86,9 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     }
     if asked(Side::Insight) {
         report.extend(insight::run(extent).await?);
+    }
+    if asked(Side::Peers) {
+        report.extend(peers::run(extent).await?);
     }
     if asked(Side::Tenants) {
         report.extend(tenants::run(extent).await?);

@@ -8,11 +8,14 @@ mod cloudevents;
 mod otlp;
 mod syslog;
 
+use std::ops::Not;
+
+use serde::Serialize;
 use serde_json::Value;
 use shared::event::{Context, Event};
 
 use crate::export::{Row, ocsf};
-use crate::view::view_of;
+use crate::view::View;
 
 pub(super) use otlp::{HEAD as OTLP_HEAD, TAIL as OTLP_TAIL};
 
@@ -45,33 +48,41 @@ struct Told<'a> {
     is_truncated: bool,
 }
 
-impl Told<'_> {
-    /// The event as the API gives it.
-    fn json(&self) -> Value {
-        let mut value = view_of(&self.row.stored, &self.row.event, &self.row.erased);
-        if self.is_truncated {
-            value["truncated"] = Value::Bool(true);
-        }
-        value
+/// An event as the API gives it.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    view: View<'a>,
+    #[serde(skip_serializing_if = "Not::not")]
+    truncated: bool,
+}
+
+impl<'a> Told<'a> {
+    fn shown(&'a self) -> Shown<'a> {
+        let Row { stored, event, erased } = self.row;
+        Shown { view: View::of(stored, event, erased), truncated: self.is_truncated }
     }
 
     fn written(&self, format: Format) -> Vec<u8> {
-        let value = match format {
-            Format::Syslog => return syslog::message(self),
-            Format::Cef => return cef::message(self),
-            Format::CloudEvents => cloudevents::event(self),
+        match format {
+            Format::Syslog => syslog::message(self),
+            Format::Cef => cef::message(self),
+            Format::CloudEvents => json(&cloudevents::Envelope::of(self)),
             Format::Otlp => otlp::record(self),
-            Format::Json => self.json(),
+            Format::Json => json(&self.shown()),
             Format::Ocsf => {
                 let mut value = ocsf::event(self.row);
                 if self.is_truncated {
                     value["unmapped"]["truncated"] = Value::Bool(true);
                 }
-                value
+                json(&value)
             }
-        };
-        value.to_string().into_bytes()
+        }
     }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("an event is JSON")
 }
 
 /// An event in a format, at most so many bytes long.

@@ -1,9 +1,13 @@
 //! OTLP logs as JSON (the OpenTelemetry protocol over HTTP): one record for each event.
 
-use serde_json::{Map, Value, json};
-use shared::event::Severity;
+use std::borrow::Cow;
 
-use super::{Told, message};
+use serde::Serialize;
+use serde_json::Value;
+use shared::event::{Action, Event, Severity};
+
+use super::{Told, json, message};
+use crate::view::view_of;
 
 /// What stands before the records of a request.
 pub(in super::super) const HEAD: &str = concat!(
@@ -17,86 +21,127 @@ pub(in super::super) const TAIL: &str = "]}]}]}";
 
 const NANOS: u64 = 1_000_000;
 
+/// A log record.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    time_unix_nano: String,
+    observed_time_unix_nano: String,
+    severity_number: u8,
+    severity_text: &'static str,
+    event_name: &'a Action,
+    body: AnyValue<'a>,
+    attributes: Vec<KeyValue<'a>>,
+}
+
+/// A value of any kind. Whole numbers are texts, as JSON has none of 64 bits.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum AnyValue<'a> {
+    BoolValue(bool),
+    IntValue(String),
+    DoubleValue(f64),
+    StringValue(Cow<'a, str>),
+    ArrayValue(Values<AnyValue<'a>>),
+    KvlistValue(Values<KeyValue<'a>>),
+    /// The null of OTLP.
+    #[serde(untagged)]
+    Nothing {},
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Values<T> {
+    values: Vec<T>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct KeyValue<'a> {
+    key: &'a str,
+    value: AnyValue<'a>,
+}
+
 /// An event as a record: the whole of it is the body, and what one filters by an attribute.
-pub(super) fn record(told: &Told<'_>) -> Value {
-    let event = &told.row.event;
-    let (number, text) = match event.severity {
+pub(super) fn record<'a>(told: &Told<'a>) -> Vec<u8> {
+    let event: &'a Event = &told.row.event;
+    let (severity_number, severity_text) = match event.severity {
         Severity::Info => (9, "INFO"),
         Severity::Warning => (13, "WARN"),
         Severity::Critical => (21, "FATAL"),
     };
     let received = told.row.stored.received_at.timestamp_millis();
     let mut attributes = Vec::new();
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            attributes.push(pair(key, &value));
-        }
+    let mut put = |key: &'static str, value: Option<AnyValue<'a>>| {
+        attributes.extend(value.map(|value| KeyValue { key, value }));
     };
-    let context = &event.context;
-    let actor = event.actor.as_ref();
-    put("edgetrail.event.id", Some(json!(event.id)));
-    put("edgetrail.tenant", Some(json!(event.tenant)));
-    put("edgetrail.outcome", Some(json!(event.outcome)));
-    put("edgetrail.message", Some(message(event).into()));
-    put("edgetrail.truncated", told.is_truncated.then_some(Value::Bool(true)));
+    let text = |text: String| AnyValue::StringValue(text.into());
+    let (context, actor) = (&event.context, event.actor.as_ref());
+    put("edgetrail.event.id", Some(text(event.id.to_string())));
+    put("edgetrail.tenant", Some(event.tenant.as_str().into()));
+    put("edgetrail.outcome", Some(event.outcome.word().into()));
+    put("edgetrail.message", Some(text(message(event))));
+    put("edgetrail.truncated", told.is_truncated.then_some(AnyValue::BoolValue(true)));
     put("user.id", actor.map(|actor| actor.id.as_str().into()));
-    put("user.email", actor.and_then(|actor| actor.email.as_deref()).map(Value::from));
-    put("session.id", context.session.as_deref().map(Value::from));
-    put("client.address", context.ip.map(|ip| ip.to_string().into()));
-    put("user_agent.original", context.user_agent.as_deref().map(Value::from));
+    put("user.email", actor.and_then(|actor| actor.email.as_deref()).map(AnyValue::from));
+    put("session.id", context.session.as_deref().map(AnyValue::from));
+    put("client.address", context.ip.map(|ip| text(ip.to_string())));
+    put("user_agent.original", context.user_agent.as_deref().map(AnyValue::from));
     put("server.address", Some(event.request.host.as_str().into()));
     put("http.request.method", Some(event.request.method.as_str().into()));
     put("http.route", Some(event.request.route.as_str().into()));
-    put("http.response.status_code", event.request.status.map(Value::from));
-    let mut record = json!({
-        "timeUnixNano": (event.occurred_at.millis() * NANOS).to_string(),
-        "observedTimeUnixNano": (u64::try_from(received).unwrap_or(0) * NANOS).to_string(),
-        "severityNumber": number,
-        "severityText": text,
-        "eventName": event.action,
-    });
-    record["body"] = any(&told.json());
-    record["attributes"] = Value::Array(attributes);
-    record
+    put("http.response.status_code", event.request.status.map(|code| AnyValue::IntValue(code.to_string())));
+    let mut whole = view_of(&told.row.stored, event, &told.row.erased);
+    if told.is_truncated {
+        whole["truncated"] = Value::Bool(true);
+    }
+    json(&Record {
+        time_unix_nano: (event.occurred_at.millis() * NANOS).to_string(),
+        observed_time_unix_nano: (u64::try_from(received).unwrap_or(0) * NANOS).to_string(),
+        severity_number,
+        severity_text,
+        event_name: &event.action,
+        body: AnyValue::from(&whole),
+        attributes,
+    })
 }
 
-/// An object of one member. The macro would copy the value, and at every level of an event all levels below it.
-fn one(name: &str, value: Value) -> Value {
-    Value::Object(Map::from_iter([(name.to_owned(), value)]))
+impl<'a> From<&'a str> for AnyValue<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::StringValue(text.into())
+    }
 }
 
-fn pair(key: &str, value: &Value) -> Value {
-    Value::Object(Map::from_iter([("key".to_owned(), key.into()), ("value".to_owned(), any(value))]))
-}
-
-/// A JSON value as an `AnyValue`. Whole numbers are texts there, as JSON has none of 64 bits.
-fn any(value: &Value) -> Value {
-    match value {
-        // An empty AnyValue is the null of OTLP.
-        Value::Null => Value::Object(Map::new()),
-        Value::Bool(truth) => json!({"boolValue": truth}),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => json!({"intValue": whole.to_string()}),
-            (None, Some(real)) => json!({"doubleValue": real}),
-            (None, None) => json!({"stringValue": number.to_string()}),
-        },
-        Value::String(text) => json!({"stringValue": text}),
-        Value::Array(items) => one("arrayValue", one("values", items.iter().map(any).collect())),
-        Value::Object(members) => {
-            one("kvlistValue", one("values", members.iter().map(|(key, value)| pair(key, value)).collect()))
+impl<'a> From<&'a Value> for AnyValue<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Nothing {},
+            Value::Bool(truth) => Self::BoolValue(*truth),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => Self::IntValue(whole.to_string()),
+                (None, Some(real)) => Self::DoubleValue(real),
+                (None, None) => Self::StringValue(number.to_string().into()),
+            },
+            Value::String(text) => text.as_str().into(),
+            Value::Array(items) => {
+                Self::ArrayValue(Values { values: items.iter().map(Self::from).collect() })
+            }
+            Value::Object(members) => Self::KvlistValue(Values {
+                values: members.iter().map(|(key, value)| KeyValue { key, value: value.into() }).collect(),
+            }),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn every_value_of_json_has_one_of_otlp() {
         let value = json!({"a": [1, true, null, 1.5, "x"], "b": u64::MAX});
         assert_eq!(
-            any(&value),
+            serde_json::to_value(AnyValue::from(&value)).expect("JSON"),
             json!({"kvlistValue": {"values": [
                 {"key": "a", "value": {"arrayValue": {"values": [
                     {"intValue": "1"}, {"boolValue": true}, {}, {"doubleValue": 1.5}, {"stringValue": "x"},

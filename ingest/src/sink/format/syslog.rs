@@ -16,7 +16,8 @@ const MAX: (usize, usize) = (255, 32);
 /// An event as a message: its JSON in ASCII, so that no byte order mark is due.
 pub(super) fn message(told: &Told<'_>) -> Vec<u8> {
     let mut text = format!("{} {} ", head(told), data(told));
-    for letter in told.json().to_string().chars() {
+    let event = serde_json::to_string(&told.shown()).expect("an event is JSON");
+    for letter in event.chars() {
         if letter.is_ascii() {
             text.push(letter);
         } else {

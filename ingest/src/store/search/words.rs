@@ -7,13 +7,13 @@
 use chrono::{DateTime, Utc};
 use memchr::memmem;
 use shared::search::{Expr, Pattern, Query, Term};
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 use tokio::task::JoinSet;
 
+use super::bundle::Bundle;
 use super::condition::json_escaped;
-use super::{Position, Scope, push_after};
+use super::{Position, Scope};
 use crate::store::events::{self, StoredEvent};
-use crate::store::{Doing as _, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Parts of a window: the newest is looked through by itself, the others together.
 const PARTS: i32 = 9;
@@ -21,8 +21,8 @@ const PARTS: i32 = 9;
 const SCANS: i32 = 4;
 /// Events that are looked at first: what is frequent is among them.
 const FIRST_TOGETHER: usize = 500;
-/// Events that come in one row: 2 MB of usual ones.
-const TOGETHER: usize = 4_000;
+/// Events that are read at once: 5 MB of usual ones.
+const TOGETHER: usize = 8_000;
 
 /// Words that an event must have, and the rest of a search.
 #[derive(Debug, Clone)]
@@ -135,8 +135,9 @@ impl Words {
         let (mut found, mut lower) = (Vec::new(), Vec::new());
         let mut size = FIRST_TOGETHER;
         let mut transaction = store.begin_in_order().await?;
+        let mut bundle = Bundle::default();
         loop {
-            let bundle = Bundle::read(&mut transaction, &scope, after, size).await?;
+            bundle.read(&mut transaction, &scope, after, size).await?;
             let mut ids = Vec::new();
             for opening in bundle.openings() {
                 lower.clear();
@@ -175,77 +176,6 @@ impl Words {
     }
 }
 
-/// The openings of events in one row, newest first: rows, and arrays of any column, cost the database and this process several times
-/// what looking at the openings does.
-#[derive(Debug, Default)]
-struct Bundle {
-    /// Of each opening in bytes, four bytes for each, the most significant first.
-    lengths: Vec<u8>,
-    /// One after the other.
-    bytes: Vec<u8>,
-    /// When the last one is filed.
-    oldest_at: Option<DateTime<Utc>>,
-}
-
-impl Bundle {
-    async fn read(
-        connection: &mut PgConnection,
-        scope: &Scope,
-        after: Option<Position>,
-        size: usize,
-    ) -> Result<Self, StoreError> {
-        let doing = "looking for words";
-        let mut sql = QueryBuilder::<Postgres>::new(
-            "select string_agg(int4send(octet_length(opening)), ''::bytea), string_agg(opening, ''::bytea), min(filed_at)
-             from (select id, filed_at, opening from events",
-        );
-        scope.push(&mut sql);
-        push_after(&mut sql, after);
-        sql.push(" order by filed_at desc, id desc limit ").push_bind(i64::try_from(size).unwrap_or(0));
-        sql.push(") newest");
-        let row = sql.build().fetch_one(connection).await.doing(doing)?;
-        let lengths: Option<Vec<u8>> = row.try_get(0).doing(doing)?;
-        let Some(lengths) = lengths else { return Ok(Self::default()) };
-        let (bytes, oldest_at) = (row.try_get(1).doing(doing)?, row.try_get(2).doing(doing)?);
-        Ok(Self { lengths, bytes, oldest_at })
-    }
-
-    fn count(&self) -> usize {
-        self.lengths.len() / 4
-    }
-
-    fn openings(&self) -> impl Iterator<Item = &[u8]> {
-        let (lengths, _) = self.lengths.as_chunks::<4>();
-        let mut rest = self.bytes.as_slice();
-        lengths.iter().map_while(move |length| {
-            let (opening, after) =
-                rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-            rest = after;
-            Some(opening)
-        })
-    }
-
-    /// Where the last one lies: what follows it is the next bundle. The database is only asked where the opening does not say it.
-    async fn oldest(
-        &self,
-        connection: &mut PgConnection,
-        scope: &Scope,
-        after: Option<Position>,
-    ) -> Result<Option<Position>, StoreError> {
-        let Some((filed_at, last)) = self.oldest_at.zip(self.openings().last()) else { return Ok(None) };
-        if let Some(event) = events::read(last) {
-            return Ok(Some(Position { filed_at, id: event.id.uuid() }));
-        }
-        let mut sql = QueryBuilder::<Postgres>::new("select id from events");
-        scope.push(&mut sql);
-        push_after(&mut sql, after);
-        let before = i64::try_from(self.count()).unwrap_or(0) - 1;
-        sql.push(" order by filed_at desc, id desc limit 1 offset ").push_bind(before);
-        let id = sql.build_query_scalar().fetch_optional(connection).await.doing("looking for words")?;
-        Ok(id.map(|id| Position { filed_at, id }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,13 +195,6 @@ mod tests {
         assert!(is_in(&["50%_"], b"at 50%_") && !is_in(&["50%_"], b"at 50xx"));
         assert!(is_in(&["Zo\u{eb}"], "zo\u{eb}".as_bytes()) && !is_in(&["Zo\u{cb}"], "zo\u{eb}".as_bytes()));
         assert!(!is_in(&["x"], b""));
-    }
-
-    #[test]
-    fn a_bundle_that_is_cut_ends() {
-        let lengths = [2_u32, 0, 5, 1].into_iter().flat_map(u32::to_be_bytes).collect();
-        let bundle = Bundle { lengths, bytes: b"abcut".to_vec(), oldest_at: None };
-        assert_eq!(bundle.openings().collect::<Vec<_>>(), [&b"ab"[..], b""]);
     }
 
     #[test]
