@@ -1,6 +1,7 @@
 //! Searches as statements: the one place where a query becomes SQL. Every value is bound; what is written into a statement
 //! is this program's own text.
 
+mod chosen;
 mod condition;
 mod counts;
 mod hits;
