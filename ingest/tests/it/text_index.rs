@@ -66,7 +66,7 @@ async fn three_months(dial: &Dial) -> Server {
 
 /// One to twelve signs of what events tell, in any case, quoted or with a wildcard.
 fn word() -> impl Strategy<Value = String> {
-    let cut = (select(&NOTES[..]), any::<prop::sample::Index>(), 1..12_usize, any::<bool>());
+    let cut = (select(NOTES.to_vec()), any::<prop::sample::Index>(), 1..12_usize, any::<bool>());
     let cut = cut.prop_map(|(note, from, length, is_loud)| {
         let signs: Vec<char> = note.chars().filter(|sign| !sign.is_control()).collect();
         let text: String = signs[from.index(signs.len())..].iter().take(length).collect();
@@ -85,7 +85,7 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 fn query() -> impl Strategy<Value = String> {
-    let filter = select(&["", "", "severity:>=warning", "actor:user-1", "-entity:agent/3"][..]);
+    let filter = select(vec!["", "", "severity:>=warning", "actor:user-1", "-entity:agent/3"]);
     (prop::collection::vec(word(), 1..3), filter)
         .prop_map(|(words, filter)| format!("{} {filter}", words.join(" ")))
 }
@@ -129,9 +129,7 @@ async fn the_same_pages_come_with_an_index_and_without_one() {
     for (without, q) in asked {
         assert_eq!(pages(&server, &q).await, without, "{q}");
     }
-    let scans = AssertSqlSafe(
-        "select coalesce(sum(idx_scan), 0)::bigint from pg_stat_all_indexes where indexrelname like 'events_%_words'",
-    );
+    let scans = "select coalesce(sum(idx_scan), 0)::bigint from pg_stat_all_indexes where indexrelname like 'events_%_words'";
     eventually(async || {
         let scans = sqlx::query_scalar::<_, i64>(scans);
         scans.fetch_one(&mut superuser(&server).await).await.expect("counted") > 30
@@ -150,14 +148,13 @@ async fn chosen(server: &Server, at: DateTime<Utc>, word: &str) -> f64 {
         .await
         .expect("an index");
     database.execute("set enable_seqscan = off").await.expect("set");
-    let explain = format!(
-        "explain (analyze, format json) select from {table} where {text} like '%{word}%' collate \"C\""
-    );
-    let plan: Value =
-        sqlx::query_scalar(AssertSqlSafe(explain)).fetch_one(&mut database).await.expect("explained");
-    let scan = &plan[0]["Plan"]["Plans"][0];
-    assert_eq!(scan["Node Type"], "Bitmap Index Scan", "{plan}");
-    scan["Actual Rows"].as_f64().expect("a number")
+    let explain =
+        format!("explain (analyze, costs off, timing off) select from {table} where {text} like '%{word}%'");
+    let plan: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut database).await.expect("explained");
+    let scan = plan.iter().find(|line| line.contains("Bitmap Index Scan")).expect("it is asked");
+    let rows = scan.split("rows=").nth(1).and_then(|rest| rest.split(' ').next());
+    rows.and_then(|rows| rows.parse().ok()).expect("a number")
 }
 
 #[tokio::test]
@@ -191,9 +188,9 @@ async fn what_was_erased_is_found_no_more_and_is_gone_from_the_index_after_a_vac
         .expect("erased");
     keeper.commit().await.expect("committed");
     assert_eq!(pages(&server, &q).await, [json!([])]);
-    let vacuum = AssertSqlSafe(month_of(at).format("vacuum events_%Y_%m").to_string());
+    let vacuum = month_of(at).format("vacuum events_%Y_%m").to_string();
     eventually(async || {
-        superuser(&server).await.execute(vacuum.clone()).await.expect("vacuumed");
+        superuser(&server).await.execute(AssertSqlSafe(vacuum.clone())).await.expect("vacuumed");
         chosen(&server, at, "rumpelstilts").await == 0.0
     })
     .await;
@@ -288,7 +285,7 @@ async fn whoever_configures_it_gets_it_for_every_month_that_is_over() {
 async fn an_operator_makes_lists_and_removes_indexes() {
     let server = Server::start().await;
     let url = server.database_url();
-    let run = async |arguments: &[&str]| edgetrail_with(arguments, &[("DATABASE_URL", &url)]).await;
+    let run = async |arguments: &[&str]| edgetrail_with(arguments, &[("DATABASE_URL", url.as_str())]).await;
     let month = month_of(months_ago(3)).format("%Y-%m").to_string();
     let (status, made, _) = run(&["text-index", "create", "--month", &month]).await;
     assert_eq!((status, made.contains(&format!("{month}: done in "))), (0, true), "{made}");
