@@ -39,12 +39,15 @@ use crate::receive::backlog::Backlog;
 use crate::receive::write::Writer;
 use crate::retention::{self, Retention};
 use crate::sink::{Sinks, Vault};
+use crate::store::text_index::{self, Made, TextIndexError};
 use crate::store::{Store, StoreError, api_keys, partitions, replica, signing_keys};
 use crate::tally;
 use crate::telemetry::{self, vitals};
 
 /// Months are made three ahead, so a day more or less does not matter.
 const PARTITION_CHECK: Duration = Duration::from_hours(24);
+/// As often as retention may swap a month, which is without its index then.
+const TEXT_INDEX_CHECK: Duration = Duration::from_hours(1);
 /// Requests under way at a stop; their own timeout is 30 s.
 const DRAIN_WITHIN: Duration = Duration::from_secs(35);
 
@@ -166,6 +169,7 @@ pub struct Backend {
     witnesses: Vec<Witness>,
     erasure_sweep: Duration,
     retention: config::Retention,
+    search: config::Search,
     publisher: Option<Publisher>,
     watch: Watch,
 }
@@ -340,6 +344,7 @@ impl Backend {
             witnesses,
             erasure_sweep,
             retention: config.retention,
+            search: config.search,
             publisher,
             watch,
         })
@@ -435,6 +440,8 @@ impl Backend {
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
+        let text_index =
+            self.search.text_index.then(|| tokio::spawn(keep_text_index(Arc::clone(&self.state))));
         let witnesses: Vec<_> =
             self.witnesses.into_iter().map(|witness| tokio::spawn(witness.run())).collect();
         let accounts = tokio::spawn(self.accountant.run());
@@ -464,6 +471,7 @@ impl Backend {
             } => tracing::warn!("requests are still open, stopping all the same"),
         }
         months.abort();
+        text_index.iter().for_each(JoinHandle::abort);
         let _ = stop_detection.send(true);
         let _ = detection.await;
         let _ = tallies.await;
@@ -515,6 +523,23 @@ impl Backend {
         }
         self.database.close().await;
         tracing::info!("stopped");
+    }
+}
+
+async fn keep_text_index(state: Arc<State>) {
+    loop {
+        match text_index::make_missing(&state.store, state.clock.now().to_utc()).await {
+            Ok(made) => {
+                for Made { month, bytes, took } in made {
+                    let took = took.as_secs_f64();
+                    tracing::info!(%month, bytes, took, "the words of a month are indexed");
+                }
+            }
+            // Another process does it.
+            Err(TextIndexError::Busy) => {}
+            Err(error) => tracing::error!(%error, "the words of closed months are not indexed"),
+        }
+        tokio::time::sleep(TEXT_INDEX_CHECK).await;
     }
 }
 

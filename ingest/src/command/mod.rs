@@ -14,6 +14,7 @@ mod search;
 mod shown;
 mod sinks;
 mod tail;
+mod text_index;
 mod timeline;
 mod verify;
 
@@ -33,6 +34,7 @@ use crate::evidence::EvidenceError;
 use crate::postgres::Neighbour;
 use crate::serve::{Backend, Database, ServeError};
 use crate::store::distribution::DistributionError;
+use crate::store::text_index::TextIndexError;
 use crate::store::{StoreError, distribution, partitions};
 use crate::telemetry;
 
@@ -72,6 +74,9 @@ enum Command {
     /// What goes when its time is over.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// The index of words that searches of closed months can have.
+    #[command(subcommand)]
+    TextIndex(text_index::TextIndexCommand),
     /// Proves that a log is whole and unchanged: of a backend, or of a bundle, without a network.
     ///
     /// Status 0: everything holds. 1: it could not be read. 2: wrong usage. 3: something is wrong, and what. 4: what is there
@@ -240,6 +245,9 @@ pub enum CommandError {
     /// Retention.
     #[error(transparent)]
     Retention(Box<crate::retention::RetentionError>),
+    /// The index of words.
+    #[error(transparent)]
+    TextIndex(#[from] TextIndexError),
     /// Nothing to revoke.
     #[error("there is no such key, or it was revoked before")]
     NoSuchKey,
@@ -299,6 +307,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Signer(command) => keys::signer(&config()?, command).await,
         Command::Log(command) => log::run(&config()?, command).await,
         Command::Retention(command) => retention::run(config()?, command).await,
+        Command::TextIndex(command) => text_index::run(&config()?, command).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Bundle(arguments) => verify::bundle(arguments).await,
         Command::Search(arguments) => search::run(arguments).await,

@@ -8,6 +8,7 @@ mod detection;
 mod own_activity;
 mod publication;
 mod reader;
+mod search;
 mod sinks;
 mod storage;
 
@@ -29,6 +30,7 @@ pub use detection::Detection;
 pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
 use reader::Reader;
+pub use search::Search;
 pub use sinks::Sinks;
 pub use storage::Storage;
 
@@ -95,6 +97,8 @@ pub struct Config {
     pub detection: Detection,
     /// What people see of themselves.
     pub own_activity: OwnActivity,
+    /// What is done for searches.
+    pub search: Search,
     /// How events are forwarded.
     pub sinks: Sinks,
     /// The file with the edge's `EDGETRAIL_HASH_KEY`, by which a value can be looked for that was never stored.
@@ -459,6 +463,7 @@ impl Config {
         let access = Access::read(&mut keys)?;
         let detection = Detection::read(&mut keys)?;
         let own_activity = OwnActivity::read(&mut keys)?;
+        let search = Search::read(&mut keys)?;
         let sinks = Sinks::read(&mut keys)?;
         let hash_key_file = keys.optional("fingerprint.key_file")?;
         keys.finish()?;
@@ -481,6 +486,7 @@ impl Config {
             access,
             detection,
             own_activity,
+            search,
             sinks,
             hash_key_file,
         })

@@ -1,7 +1,7 @@
 //! The store: every SQL statement of the project, one file per aggregate.
 //!
 //! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] and [`executions`]
-//! build some at run time, and [`distribution`], [`partitions`] and [`swap`] name tables. Nothing above this module knows SQL.
+//! build some at run time, and [`distribution`], [`partitions`], [`swap`] and [`text_index`] name tables. Nothing above this module knows SQL.
 
 pub mod absences;
 pub mod accepted_rules;
@@ -46,6 +46,7 @@ pub mod streams;
 pub mod subjects;
 pub mod swap;
 pub mod tallies;
+pub mod text_index;
 pub mod vitals;
 pub mod writes;
 

@@ -74,7 +74,7 @@ pub(super) fn name_of(month: NaiveDate) -> String {
     format!("events_{:04}_{:02}", month.year(), month.month())
 }
 
-fn month_of(name: &str) -> Option<NaiveDate> {
+pub(super) fn month_of(name: &str) -> Option<NaiveDate> {
     let (year, month) = name.strip_prefix("events_")?.split_once('_')?;
     NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, 1)
 }

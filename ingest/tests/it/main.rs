@@ -52,6 +52,7 @@ mod subjects;
 mod support;
 mod tallies;
 mod tamper;
+mod text_index;
 mod trial;
 mod two_people;
 mod verify;

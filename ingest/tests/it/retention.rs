@@ -446,7 +446,7 @@ async fn what_arrives_before_a_month_is_emptied_stays() {
 }
 
 /// A copy of a month from which every standard event goes.
-async fn copied(server: &Server, month: NaiveDate) -> swap::Copied {
+pub(crate) async fn copied(server: &Server, month: NaiveDate) -> swap::Copied {
     let limits =
         Limits { tenant: "demo".to_owned(), standard: Some(Utc::now()), critical: None, context: None };
     let mut copying = swap::begin(&server.store, month, vec![limits], Source::List).await.expect("begun");

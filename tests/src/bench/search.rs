@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -18,7 +18,7 @@ use super::ingest::{self, Conversation, failed, optimised};
 use super::year::{COPY_END, COPY_HEAD, Dice, Year};
 use super::{BenchError, Extent, Report};
 use crate::keys::random;
-use crate::stack::{Ingest, IngestSpec, SigningKey, free_port};
+use crate::stack::{Ingest, IngestSpec, SigningKey, edgetrail_bin, free_port};
 
 /// The least number of questions of each kind.
 const QUESTIONS: usize = 200;
@@ -121,10 +121,72 @@ async fn ask(rows: usize, scene: Scene, dir: &Path) -> Result<Report, BenchError
         sqlx::query_scalar("select pg_database_size(current_database())").fetch_one(&mut database).await?;
     report.row("  the database", format!("{:.1} GB", bytes as f64 / 1e9));
     let (address, api_key) = (ingest.address(), ingest.api_key().to_owned());
-    let asking = tokio::task::spawn_blocking(move || {
-        questions(address, &api_key, &year, scene, &mut report).map(|()| report)
-    });
-    asking.await.map_err(|error| BenchError::Answer(error.to_string()))?
+    let by = api_key.clone();
+    let (mut report, year) =
+        asked(move || questions(address, &by, &year, scene, &mut report).map(|()| (report, year))).await?;
+    let window = Closed::before(Utc::now());
+    for line in window.index(&ingest).await? {
+        report.row("  words indexed", line);
+    }
+    asked(move || window.questions(address, &api_key, &year, scene, &mut report).map(|()| report)).await
+}
+
+async fn asked<T: Send + 'static>(
+    asking: impl FnOnce() -> Result<T, BenchError> + Send + 'static,
+) -> Result<T, BenchError> {
+    tokio::task::spawn_blocking(asking).await.map_err(|error| BenchError::Answer(error.to_string()))?
+}
+
+/// The last thirty days in which every month is closed.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    from: NaiveDate,
+    to: NaiveDate,
+}
+
+impl Closed {
+    fn before(now: DateTime<Utc>) -> Self {
+        let over = (now - TimeDelta::days(1)).date_naive();
+        let to = over.with_day(1).unwrap_or(over);
+        Self { from: to - Days::new(30), to }
+    }
+
+    /// Indexes their words as an operator does, and gives what was said about it.
+    async fn index(self, ingest: &Ingest) -> Result<Vec<String>, BenchError> {
+        let mut months: Vec<_> =
+            [self.from, self.to - Days::new(1)].map(|day| day.format("%Y-%m").to_string()).into();
+        months.dedup();
+        let mut command = tokio::process::Command::new(edgetrail_bin()?);
+        command.arg("--config").arg(ingest.config()).args(["text-index", "create"]);
+        for month in &months {
+            command.args(["--month", month]);
+        }
+        let ran = command.output().await.map_err(failed("indexing words"))?;
+        if !ran.status.success() {
+            return Err(BenchError::Answer(String::from_utf8_lossy(&ran.stderr).into_owned()));
+        }
+        Ok(String::from_utf8_lossy(&ran.stdout).lines().map(str::to_owned).collect())
+    }
+
+    /// Asks for words in them.
+    fn questions(
+        self,
+        address: SocketAddr,
+        api_key: &str,
+        year: &Year,
+        scene: Scene,
+        report: &mut Report,
+    ) -> Result<(), BenchError> {
+        let mut client =
+            Client { connection: Conversation::open(address).map_err(failed("connecting"))?, api_key };
+        let path = |word: &str| format!("/v1/events?q={word}+after:{}+before:{}", self.from, self.to);
+        let kinds: [(&str, &Ask); 3] = [
+            ("words_common_indexed", &|_, dice| path(year.word(5 + dice.below(60)))),
+            ("words_less_common_indexed", &|_, dice| path(year.word(200 + dice.below(2_000)))),
+            ("words_rare_indexed", &|_, dice| path(year.word(15_000 + dice.below(5_000)))),
+        ];
+        client.ask_each(&kinds, scene, report)
+    }
 }
 
 /// Writes the year: without the write-ahead log, and with its indexes made afterwards.
@@ -187,7 +249,6 @@ fn questions(
 ) -> Result<(), BenchError> {
     let mut client =
         Client { connection: Conversation::open(address).map_err(failed("connecting"))?, api_key };
-    let mut dice = Dice::of(7);
     let people = |dice: &mut Dice| Year::person(dice.below(500));
     let kinds: [(&str, &Ask); 9] = [
         ("first_page", &|_, _| "/v1/events".to_owned()),
@@ -220,16 +281,7 @@ fn questions(
         ("words_common", &|_, dice| format!("/v1/events?q={}+last:30d", year.word(5 + dice.below(60)))),
         ("words_rare", &|_, dice| format!("/v1/events?q={}+last:30d", year.word(15_000 + dice.below(5_000)))),
     ];
-    for (name, path) in kinds {
-        let mut times = Times::default();
-        for at in 0..QUESTIONS {
-            client.ask(&path(at, &mut dice), &mut times)?;
-            if times.are_enough() {
-                break;
-            }
-        }
-        times.tell(name, scene, report);
-    }
+    client.ask_each(&kinds, scene, report)?;
     let (mut times, mut cursor) = (Times::default(), None::<String>);
     for _ in 0..QUESTIONS {
         let more = cursor.map_or_else(String::new, |cursor| format!("?cursor={cursor}"));
@@ -246,6 +298,27 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
+    /// Asks questions of some kinds.
+    fn ask_each(
+        &mut self,
+        kinds: &[(&str, &Ask)],
+        scene: Scene,
+        report: &mut Report,
+    ) -> Result<(), BenchError> {
+        let mut dice = Dice::of(7);
+        for (name, path) in kinds {
+            let mut times = Times::default();
+            for at in 0..QUESTIONS {
+                self.ask(&path(at, &mut dice), &mut times)?;
+                if times.are_enough() {
+                    break;
+                }
+            }
+            times.tell(name, scene, report);
+        }
+        Ok(())
+    }
+
     fn ask(&mut self, path: &str, times: &mut Times) -> Result<Value, BenchError> {
         let request =
             format!("GET {path} HTTP/1.1\r\nhost: ingest\r\nauthorization: Bearer {}\r\n\r\n", self.api_key);

@@ -261,7 +261,8 @@ fn push_words(sql: &mut Sql, pattern: &Pattern) {
             sql.push("position(").push_bind(text.clone().into_bytes()).push(" in ").push(TEXTS).push(") > 0");
         }
         parts => {
-            let inner: Vec<String> = parts.iter().map(|part| like_escaped(&byte_escaped(part))).collect();
+            let inner: Vec<String> =
+                parts.iter().map(|part| like_escaped(&byte_escaped(part.as_bytes()))).collect();
             // What is encoded is ASCII, so no other collation is needed.
             sql.push("encode(").push(TEXTS).push(", 'escape') collate \"C\" ilike ");
             sql.push_bind(format!("%{}%", inner.join("%")));
@@ -275,13 +276,14 @@ pub(super) fn json_escaped(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// What `encode(…, 'escape')` makes of a text.
-fn byte_escaped(text: &str) -> String {
-    text.bytes()
+/// What `encode(…, 'escape')` makes of some bytes.
+pub(super) fn byte_escaped(bytes: &[u8]) -> String {
+    bytes
+        .iter()
         .map(|byte| match byte {
             b'\\' => r"\\".to_owned(),
             0 | 0x80.. => format!("\\{byte:03o}"),
-            byte => char::from(byte).to_string(),
+            byte => char::from(*byte).to_string(),
         })
         .collect()
 }
@@ -291,7 +293,7 @@ fn like(pattern: &Pattern) -> String {
     pattern.parts().iter().map(|part| like_escaped(part)).collect::<Vec<_>>().join("%")
 }
 
-fn like_escaped(text: &str) -> String {
+pub(super) fn like_escaped(text: &str) -> String {
     text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_")
 }
 
@@ -322,7 +324,7 @@ mod tests {
     fn signs_of_like_are_only_signs_where_a_wildcard_stands() {
         let pattern = Pattern::of(vec!["50%_".to_owned(), r"\x".to_owned()]).expect("a pattern");
         assert_eq!(like(&pattern), r"50\%\_%\\x");
-        assert_eq!(byte_escaped("aé\\"), r"a\303\251\\");
+        assert_eq!(byte_escaped("aé\\".as_bytes()), r"a\303\251\\");
         assert_eq!(json_escaped("say \"hi\"\n"), r#"say \"hi\"\n"#);
     }
 }

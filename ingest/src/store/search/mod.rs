@@ -2,6 +2,7 @@
 //! is this program's own text.
 
 mod bundle;
+mod chosen;
 mod condition;
 mod counts;
 mod hits;
