@@ -1,6 +1,6 @@
 //! From a request line to the rules it may fall under.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pack::FailMode;
 use super::route::{is_mutating, normalise_path, query_value};
@@ -81,10 +81,11 @@ impl Router {
     ///
     /// # Errors
     /// [`RouterError`] names a path template that is malformed.
+    #[inline]
     pub fn compile(packs: Vec<Pack>) -> Result<Self, RouterError> {
         let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut candidates: Vec<Candidates> = Vec::new();
-        let mut known: HashMap<(String, String), usize> = HashMap::new();
+        let mut known: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (pack_at, pack) in packs.iter().enumerate() {
             for (rule_at, rule) in pack.rules.iter().enumerate() {
                 for method in &rule.matches.methods {
