@@ -24,7 +24,7 @@ const LONGEST_COVERAGE: u32 = 25;
 /// The document.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+struct Config {
     mounts: Vec<Mount>,
     delivery: Delivery,
     /// Packs of the operator's own.
@@ -55,20 +55,13 @@ struct Policy {
 /// How batches reach the backend.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Delivery {
+struct Delivery {
     mode: Mode,
     /// The backend's address, without a path.
     ingest_url: String,
     /// Milliseconds that events gather before a batch is sealed, up to 5,000.
     #[serde(default = "default_linger")]
     linger_ms: u32,
-}
-
-impl Config {
-    /// Where batches are posted to.
-    pub(crate) fn ingest_url(&self) -> String {
-        self.delivery.batches_url()
-    }
 }
 
 impl Delivery {
@@ -187,6 +180,11 @@ impl Edge {
         }
         self.versions.insert(served.tenant, served.version);
         Ok(())
+    }
+
+    /// Where batches are posted to.
+    pub(crate) fn batches_url(&self) -> String {
+        self.config.delivery.batches_url()
     }
 
     /// The keys whose signatures under a policy count.

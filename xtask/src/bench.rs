@@ -12,6 +12,7 @@ pub(crate) fn run(
     json: Option<&Path>,
     only: Option<&str>,
     rows: Option<u64>,
+    soak: Option<u64>,
 ) -> Result<(), Failure> {
     npm::install()?;
     edge::build(edge::Build::Deployed)?;
@@ -33,6 +34,9 @@ pub(crate) fn run(
     }
     if let Some(rows) = rows {
         bench.arg("--rows").arg(rows.to_string());
+    }
+    if let Some(requests) = soak {
+        bench.arg("--soak").arg(requests.to_string());
     }
     command::run(&mut bench)
 }

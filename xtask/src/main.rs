@@ -49,6 +49,9 @@ enum Task {
         /// Events that are searched: 10,000,000 unless said, 300,000 with --quick.
         #[arg(long, value_name = "COUNT")]
         rows: Option<u64>,
+        /// Watch the Worker's memory over so many requests: 1,000,000 unless said, 20,000 with --quick.
+        #[arg(long, value_name = "COUNT")]
+        soak: Option<u64>,
     },
     /// Kill, cut, fill and restore everything under load, and count what became of each act.
     Chaos {
@@ -82,7 +85,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Dev { once } => dev::run(once),
         Task::Test => test::run(),
-        Task::Bench { quick, json, only, rows } => bench::run(quick, json.as_deref(), only.as_deref(), rows),
+        Task::Bench { quick, json, only, rows, soak } => {
+            bench::run(quick, json.as_deref(), only.as_deref(), rows, soak)
+        }
         Task::Chaos { seed, minutes, rounds, json } => {
             chaos::run(chaos::Campaign { seed, minutes, rounds, json: json.as_deref() })
         }
