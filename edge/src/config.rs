@@ -1,13 +1,11 @@
 //! The Worker's configuration: one JSON document in the variable `EDGETRAIL_CONFIG`.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::capture::{Mount, REQUEST_HEADERS, RESPONSE_HEADERS, Traffic};
 use shared::event::TenantId;
-use shared::gather::gathered;
 use shared::note::{MAX_NOTE_LEN, Note, VerifierKey};
 use shared::policy::served::{self, Served};
 use shared::policy::{FailMode, Pack, Plan, Router, Source};
@@ -112,7 +110,7 @@ pub(crate) struct Edge {
     config: Config,
     keys: Vec<VerifierKey>,
     /// The versions in force of served policies.
-    versions: BTreeMap<TenantId, u64>,
+    versions: Vec<(TenantId, u64)>,
 }
 
 impl Edge {
@@ -147,7 +145,7 @@ impl Edge {
                 Ok(Compiled { mount: mount.clone(), router, traffic, hash_key: hash_key.clone() })
             })
             .collect::<Result<Vec<_>, String>>()?;
-        Ok(Self { mounts, config, keys, versions: BTreeMap::new() })
+        Ok(Self { mounts, config, keys, versions: Vec::new() })
     }
 
     /// Puts a served policy into force, whose signature was checked. All of its tenant's mounts compile, or none changes.
@@ -160,7 +158,8 @@ impl Edge {
         if served.tenant.as_str() != tenant {
             return Err(format!("the served policy is of tenant {}", served.tenant));
         }
-        if self.versions.get(&served.tenant).is_some_and(|version| *version > served.version) {
+        let known = self.versions.iter().position(|(tenant, _)| *tenant == served.tenant);
+        if known.is_some_and(|at| self.versions[at].1 > served.version) {
             return Err(format!(
                 "the served policy's version {} is older than the one in force",
                 served.version
@@ -178,7 +177,10 @@ impl Edge {
         for (at, router) in routers {
             self.mounts[at].router = router;
         }
-        self.versions.insert(served.tenant, served.version);
+        match known {
+            Some(at) => self.versions[at].1 = served.version,
+            None => self.versions.push((served.tenant, served.version)),
+        }
         Ok(())
     }
 
@@ -242,11 +244,11 @@ struct MountPlan<'a> {
     upstream: &'a str,
     tenant: &'a TenantId,
     plans: Vec<CapturePlan<'a>>,
-    request_headers: BTreeSet<String>,
-    response_headers: BTreeSet<String>,
+    request_headers: Vec<String>,
+    response_headers: Vec<String>,
     forward_client_ip: Option<&'a str>,
     address_headers: &'static [&'static str],
-    strip: BTreeSet<String>,
+    strip: Vec<String>,
     jwks_url: Option<&'a str>,
     hs256_secret: Option<&'a str>,
 }
@@ -340,7 +342,7 @@ impl<'a> MountPlan<'a> {
             response_headers: headers.response,
             forward_client_ip: mount.forward_client_ip.as_deref(),
             address_headers: Mount::ADDRESS_SOURCES,
-            strip: gathered(mount.stripped_headers()),
+            strip: mount.stripped_headers(),
             jwks_url: mount.auth.jwks_url.as_deref(),
             hs256_secret: mount.auth.hs256_secret.as_deref(),
         }
@@ -367,20 +369,23 @@ impl<'a> CapturePlan<'a> {
 
 /// The headers that rules and context ask for; no others enter the core.
 struct Headers {
-    request: BTreeSet<String>,
-    response: BTreeSet<String>,
+    request: Vec<String>,
+    response: Vec<String>,
 }
 
 impl Headers {
     fn wanted(router: &Router) -> Self {
-        let owned = |names: &[&str]| gathered(names.iter().map(|name| (*name).to_owned()));
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let mut wanted = Self { request: owned(REQUEST_HEADERS), response: owned(RESPONSE_HEADERS) };
         for source in router.sources() {
-            match source {
-                Source::RequestHeader(name) => wanted.request.insert(name.clone()),
-                Source::ResponseHeader(name) => wanted.response.insert(name.clone()),
-                _ => false,
+            let (names, name) = match source {
+                Source::RequestHeader(name) => (&mut wanted.request, name),
+                Source::ResponseHeader(name) => (&mut wanted.response, name),
+                _ => continue,
             };
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
         }
         wanted
     }

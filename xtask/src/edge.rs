@@ -9,7 +9,11 @@ use crate::command::{Failure, cargo, root, run, step, target};
 
 /// Classes of the crate `worker`, as the names of their exports have them, that nothing in the Worker uses.
 const UNUSED: [&str; 6] = [
-    "containerstartupoptions", "intounderlyingbytesource", "intounderlyingsink", "intounderlyingsource", "minifyconfig",
+    "containerstartupoptions",
+    "intounderlyingbytesource",
+    "intounderlyingsink",
+    "intounderlyingsource",
+    "minifyconfig",
     "r2range",
 ];
 
@@ -79,7 +83,8 @@ fn bind(wasm: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send 
 /// Takes the classes out that the crate `worker` exports and nobody here makes, with all that only they need.
 fn drop_unused(wasm: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut config = walrus::ModuleConfig::new();
-    let mut module = config.generate_name_section(false).generate_producers_section(false).parse_file(wasm)?;
+    let mut module =
+        config.generate_name_section(false).generate_producers_section(false).parse_file(wasm)?;
     let is_unused = |name: &str| UNUSED.iter().any(|class| name.contains(class));
     let unused: Vec<_> =
         module.exports.iter().filter(|export| is_unused(&export.name)).map(walrus::Export::id).collect();
