@@ -25,10 +25,11 @@ export async function deliver(bytes, tenant, env, { urgent = false, within: limi
     stream.waiting.shift().accepted = true;
     stream.dropped += 1; // declared in the next header
   }
-  const end = { over: false };
-  const timer = setTimeout(() => (end.over = true), limit);
   const linger = urgent ? 0 : configured(env).delivery.linger_ms;
   if (!urgent) await sleep(linger);
+  if (event.accepted) return true; // most are: somebody who waited longer took it along, and no timer was needed
+  const end = { over: false };
+  const timer = setTimeout(() => (end.over = true), limit - linger);
   while (!event.accepted && !end.over) {
     const idle = !stream.sender || since(stream.heard) > SILENT_MS;
     if (idle && since(stream.failed) >= stream.pause) await send(stream, event, env);

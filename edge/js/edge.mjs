@@ -24,12 +24,13 @@ export default {
     const url = new URL(request.url);
     const mount = mounts.get(url.host);
     if (!mount) return problem(421, url.host);
-    const target = mount.upstream + url.pathname + url.search;
-    const plan = planned(mount, request.method, url, arrived);
+    const { pathname: path, search: query } = url;
+    const target = mount.upstream + path + query;
+    const plan = planned(mount, request.method, path, query, arrived);
     if (arrived - recording > 2 * coverage_ms) recordTraffic(env, ctx, arrived);
     refresh(env, ctx, arrived);
     if (!plan) return fetch(outgoing(mount, target, request)).catch(() => problem(502, url.host));
-    const response = audited(request, env, ctx, { mount, url, target, plan, arrived });
+    const response = audited(request, env, ctx, { mount, host: url.host, path, query, target, plan, arrived });
     // A client that hangs up cancels its request: what the origin may have done by then must still become an event.
     ctx.waitUntil(response);
     return response;
@@ -69,7 +70,7 @@ function nameClient(mount, request, headers) {
 }
 
 async function audited(request, env, ctx, seen) {
-  const { mount, url, target, plan, arrived } = seen;
+  const { mount, host, target, plan, arrived } = seen;
   const copies = { request: null, response: null, early: null };
   try {
     if (plan.request && request.body) {
@@ -102,7 +103,7 @@ async function audited(request, env, ctx, seen) {
     response = await fetch(outgoing(mount, target, request, seen.passing));
   } catch {
     seen.passing?.end(true);
-    response = problem(502, url.host);
+    response = problem(502, host);
     record(request, env, ctx, seen, null, copies);
     return response;
   }
@@ -174,9 +175,9 @@ async function capture(request, env, seen, response, copies) {
   await Promise.all(events.map((event) => deliver(event, mount.tenant, env)));
 }
 
-function factsOf(request, { mount, url, arrived }) {
+function factsOf(request, { mount, path, query, arrived }) {
   const asked = lines(request.headers, mount.request_headers);
-  return new core.Seen(mount.index, request.method, url.pathname, url.search, asked, cf(request), arrived);
+  return new core.Seen(mount.index, request.method, path, query, asked, cf(request), arrived);
 }
 
 /**
@@ -199,10 +200,10 @@ async function built(mount, env, drafted, again, instead) {
 }
 
 /** Reads the old side of a change, if that takes no longer than it may; null otherwise, and the request goes on. */
-async function oldSide(request, { mount, url, arrived }) {
+async function oldSide(request, { mount, path, query, arrived }) {
   const asked = lines(request.headers, mount.request_headers);
   const read = attempt(
-    () => core.pre_read(mount.index, request.method, url.pathname, url.search, asked, arrived),
+    () => core.pre_read(mount.index, request.method, path, query, asked, arrived),
     () => null,
   );
   if (!read) return null;
@@ -402,8 +403,8 @@ function joined(chunks, size) {
 }
 
 /** The plan to capture a request with, or undefined if it is not audited. Every request is counted by this. */
-function planned(mount, method, url, arrived) {
-  const ask = () => mount.plans[core.look(mount.index, method, url.pathname, url.search, arrived)];
+function planned(mount, method, path, query, arrived) {
+  const ask = () => mount.plans[core.look(mount.index, method, path, query, arrived)];
   return attempt(ask, () => attempt(ask, () => BLIND));
 }
 

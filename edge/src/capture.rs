@@ -392,6 +392,11 @@ pub fn problem(status: u16, detail: &str) -> String {
     serde_json::to_string(&problem).expect("a problem is plain data")
 }
 
+/// Where batches are posted to; none before the core is configured.
+pub(crate) fn batches_url() -> Option<String> {
+    EDGE.with(|slot| slot.borrow().as_ref().map(Edge::batches_url))
+}
+
 fn with_mount<T>(mount: usize, look: impl FnOnce(&Compiled) -> Option<T>) -> Option<T> {
     EDGE.with(|slot| slot.borrow().as_ref()?.mounts.get(mount).and_then(look))
 }

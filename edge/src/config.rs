@@ -1,13 +1,11 @@
 //! The Worker's configuration: one JSON document in the variable `EDGETRAIL_CONFIG`.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::capture::{Mount, REQUEST_HEADERS, RESPONSE_HEADERS, Traffic};
 use shared::event::TenantId;
-use shared::gather::gathered;
 use shared::note::{MAX_NOTE_LEN, Note, VerifierKey};
 use shared::policy::served::{self, Served};
 use shared::policy::{FailMode, Pack, Plan, Router, Source};
@@ -24,7 +22,7 @@ const LONGEST_COVERAGE: u32 = 25;
 /// The document.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+struct Config {
     mounts: Vec<Mount>,
     delivery: Delivery,
     /// Packs of the operator's own.
@@ -55,20 +53,13 @@ struct Policy {
 /// How batches reach the backend.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Delivery {
+struct Delivery {
     mode: Mode,
     /// The backend's address, without a path.
     ingest_url: String,
     /// Milliseconds that events gather before a batch is sealed, up to 5,000.
     #[serde(default = "default_linger")]
     linger_ms: u32,
-}
-
-impl Config {
-    /// Where batches are posted to.
-    pub(crate) fn ingest_url(&self) -> String {
-        self.delivery.batches_url()
-    }
 }
 
 impl Delivery {
@@ -119,7 +110,7 @@ pub(crate) struct Edge {
     config: Config,
     keys: Vec<VerifierKey>,
     /// The versions in force of served policies.
-    versions: BTreeMap<TenantId, u64>,
+    versions: Vec<(TenantId, u64)>,
 }
 
 impl Edge {
@@ -154,7 +145,7 @@ impl Edge {
                 Ok(Compiled { mount: mount.clone(), router, traffic, hash_key: hash_key.clone() })
             })
             .collect::<Result<Vec<_>, String>>()?;
-        Ok(Self { mounts, config, keys, versions: BTreeMap::new() })
+        Ok(Self { mounts, config, keys, versions: Vec::new() })
     }
 
     /// Puts a served policy into force, whose signature was checked. All of its tenant's mounts compile, or none changes.
@@ -167,7 +158,8 @@ impl Edge {
         if served.tenant.as_str() != tenant {
             return Err(format!("the served policy is of tenant {}", served.tenant));
         }
-        if self.versions.get(&served.tenant).is_some_and(|version| *version > served.version) {
+        let known = self.versions.iter().position(|(tenant, _)| *tenant == served.tenant);
+        if known.is_some_and(|at| self.versions[at].1 > served.version) {
             return Err(format!(
                 "the served policy's version {} is older than the one in force",
                 served.version
@@ -185,8 +177,16 @@ impl Edge {
         for (at, router) in routers {
             self.mounts[at].router = router;
         }
-        self.versions.insert(served.tenant, served.version);
+        match known {
+            Some(at) => self.versions[at].1 = served.version,
+            None => self.versions.push((served.tenant, served.version)),
+        }
         Ok(())
+    }
+
+    /// Where batches are posted to.
+    pub(crate) fn batches_url(&self) -> String {
+        self.config.delivery.batches_url()
     }
 
     /// The keys whose signatures under a policy count.
@@ -197,22 +197,71 @@ impl Edge {
     /// The part of the configuration that JavaScript acts on, as JSON.
     pub(crate) fn plan(&self) -> String {
         let Config { delivery, policy, coverage_seconds, shadow, .. } = &self.config;
-        let mounts: Vec<Value> = self.mounts.iter().map(|compiled| mount_plan(compiled, *shadow)).collect();
         let policy = policy.as_ref().filter(|policy| !policy.keys.is_empty());
-        json!({
-            "mounts": mounts,
-            "delivery": {
-                "direct": delivery.mode == Mode::Direct,
-                "url": delivery.batches_url(),
-                "content_type": shared::batch::CONTENT_TYPE,
-                "linger_ms": delivery.linger_ms,
-                "max_events": shared::batch::MAX_EVENTS_PER_BATCH,
+        let whole = WholePlan {
+            mounts: self.mounts.iter().map(|compiled| MountPlan::of(compiled, *shadow)).collect(),
+            delivery: DeliveryPlan {
+                direct: delivery.mode == Mode::Direct,
+                url: delivery.batches_url(),
+                content_type: shared::batch::CONTENT_TYPE,
+                linger_ms: delivery.linger_ms,
+                max_events: shared::batch::MAX_EVENTS_PER_BATCH,
             },
-            "policy": policy.map(|policy| json!({"url": delivery.policy_url(), "every_ms": policy.every_ms})),
-            "coverage_ms": coverage_seconds * 1_000,
-        })
-        .to_string()
+            policy: policy.map(|policy| PolicyPlan { url: delivery.policy_url(), every_ms: policy.every_ms }),
+            coverage_ms: coverage_seconds * 1_000,
+        };
+        serde_json::to_string(&whole).expect("a plan is plain data")
     }
+}
+
+/// What JavaScript acts on. It is written for the first request of each instance, so no JSON values are made of it.
+#[derive(Serialize)]
+struct WholePlan<'a> {
+    mounts: Vec<MountPlan<'a>>,
+    delivery: DeliveryPlan,
+    policy: Option<PolicyPlan>,
+    coverage_ms: u32,
+}
+
+#[derive(Serialize)]
+struct DeliveryPlan {
+    direct: bool,
+    url: String,
+    content_type: &'static str,
+    linger_ms: u32,
+    max_events: usize,
+}
+
+#[derive(Serialize)]
+struct PolicyPlan {
+    url: String,
+    every_ms: u32,
+}
+
+#[derive(Serialize)]
+struct MountPlan<'a> {
+    host: String,
+    upstream: &'a str,
+    tenant: &'a TenantId,
+    plans: Vec<CapturePlan<'a>>,
+    request_headers: Vec<String>,
+    response_headers: Vec<String>,
+    forward_client_ip: Option<&'a str>,
+    address_headers: &'static [&'static str],
+    strip: Vec<String>,
+    jwks_url: Option<&'a str>,
+    hs256_secret: Option<&'a str>,
+}
+
+/// How one route and method is captured; `path` is its template.
+#[derive(Serialize)]
+struct CapturePlan<'a> {
+    request: usize,
+    response: usize,
+    path: &'a str,
+    stream: bool,
+    before: bool,
+    fail: &'static str,
 }
 
 /// The rules of a mount: of each pack that it names, first those that a served pack adds, then the served pack of that
@@ -280,55 +329,63 @@ fn check_hosts(mounts: &[Mount]) -> Result<(), String> {
     Ok(())
 }
 
-fn mount_plan(compiled: &Compiled, shadow: bool) -> Value {
-    let Compiled { mount, router, .. } = compiled;
-    let headers = Headers::wanted(router);
-    let plans: Vec<Value> = router
-        .plans()
-        .map(|(path, plan)| {
-            let plan = if shadow { Plan::default() } else { plan };
-            let fail = match plan.fail {
+impl<'a> MountPlan<'a> {
+    fn of(compiled: &'a Compiled, shadow: bool) -> Self {
+        let Compiled { mount, router, .. } = compiled;
+        let headers = Headers::wanted(router);
+        Self {
+            host: mount.host.to_ascii_lowercase(),
+            upstream: &mount.upstream,
+            tenant: &mount.tenant,
+            plans: router.plans().map(|(path, plan)| CapturePlan::of(path, plan, shadow)).collect(),
+            request_headers: headers.request,
+            response_headers: headers.response,
+            forward_client_ip: mount.forward_client_ip.as_deref(),
+            address_headers: Mount::ADDRESS_SOURCES,
+            strip: mount.stripped_headers(),
+            jwks_url: mount.auth.jwks_url.as_deref(),
+            hs256_secret: mount.auth.hs256_secret.as_deref(),
+        }
+    }
+}
+
+impl<'a> CapturePlan<'a> {
+    fn of(path: &'a str, plan: Plan, shadow: bool) -> Self {
+        let plan = if shadow { Plan::default() } else { plan };
+        Self {
+            request: plan.request_bytes,
+            response: plan.response_bytes,
+            path,
+            stream: plan.stream,
+            before: plan.before,
+            fail: match plan.fail {
                 FailMode::Open => "open",
                 FailMode::Intent => "intent",
                 FailMode::Closed => "closed",
-            };
-            json!({
-                "request": plan.request_bytes, "response": plan.response_bytes, "path": path,
-                "stream": plan.stream, "before": plan.before, "fail": fail,
-            })
-        })
-        .collect();
-    json!({
-        "host": mount.host.to_ascii_lowercase(),
-        "upstream": mount.upstream,
-        "tenant": mount.tenant,
-        "plans": plans,
-        "request_headers": headers.request,
-        "response_headers": headers.response,
-        "forward_client_ip": mount.forward_client_ip,
-        "address_headers": Mount::ADDRESS_SOURCES,
-        "strip": mount.stripped_headers(),
-        "jwks_url": mount.auth.jwks_url,
-        "hs256_secret": mount.auth.hs256_secret,
-    })
+            },
+        }
+    }
 }
 
 /// The headers that rules and context ask for; no others enter the core.
 struct Headers {
-    request: BTreeSet<String>,
-    response: BTreeSet<String>,
+    request: Vec<String>,
+    response: Vec<String>,
 }
 
 impl Headers {
     fn wanted(router: &Router) -> Self {
-        let owned = |names: &[&str]| gathered(names.iter().map(|name| (*name).to_owned()));
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let mut wanted = Self { request: owned(REQUEST_HEADERS), response: owned(RESPONSE_HEADERS) };
         for source in router.sources() {
-            match source {
-                Source::RequestHeader(name) => wanted.request.insert(name.clone()),
-                Source::ResponseHeader(name) => wanted.response.insert(name.clone()),
-                _ => false,
+            let (names, name) = match source {
+                Source::RequestHeader(name) => (&mut wanted.request, name),
+                Source::ResponseHeader(name) => (&mut wanted.response, name),
+                _ => continue,
             };
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
         }
         wanted
     }

@@ -7,6 +7,16 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::command::{Failure, cargo, root, run, step, target};
 
+/// Classes of the crate `worker`, as the names of their exports have them, that nothing in the Worker uses.
+const UNUSED: [&str; 6] = [
+    "containerstartupoptions",
+    "intounderlyingbytesource",
+    "intounderlyingsink",
+    "intounderlyingsource",
+    "minifyconfig",
+    "r2range",
+];
+
 /// Which worker is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Build {
@@ -37,6 +47,7 @@ pub(crate) fn build(which: Build) -> Result<(), Failure> {
         fs::remove_dir_all(&out).map_err(|error| at(&out, &error))?;
     }
     bind(&wasm, &out).map_err(|error| Failure(format!("wasm-bindgen: {error:#}")))?;
+    drop_unused(&out.join("index_bg.wasm")).map_err(|error| Failure(format!("walrus: {error:#}")))?;
     // The glue imports the wasm in the source phase, which runtimes do not know yet.
     let glue = out.join("index.js");
     let text = fs::read_to_string(&glue).map_err(|error| at(&glue, &error))?;
@@ -66,6 +77,26 @@ fn bind(wasm: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send 
     bindgen.input_path(wasm).out_name("index").typescript(false).reset_state_function(true);
     bindgen.force_enable_abort_handler(true).remove_name_section(true).remove_producers_section(true);
     bindgen.module(true)?.generate(out)?;
+    Ok(())
+}
+
+/// Takes the classes out that the crate `worker` exports and nobody here makes, with all that only they need.
+fn drop_unused(wasm: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut config = walrus::ModuleConfig::new();
+    let mut module =
+        config.generate_name_section(false).generate_producers_section(false).parse_file(wasm)?;
+    let is_unused = |name: &str| UNUSED.iter().any(|class| name.contains(class));
+    let unused: Vec<_> =
+        module.exports.iter().filter(|export| is_unused(&export.name)).map(walrus::Export::id).collect();
+    for export in unused {
+        module.exports.delete(export);
+    }
+    walrus::passes::gc::run(&mut module);
+    // What makes one of them from within would be missed only when it is dropped.
+    if let Some(import) = module.imports.iter().find(|import| is_unused(&import.name)) {
+        return Err(format!("the worker makes a class that is taken out: {}", import.name).into());
+    }
+    module.emit_wasm_file(wasm)?;
     Ok(())
 }
 

@@ -1,14 +1,11 @@
 //! What a rule says of an exchange: outcome, reason, entity, details. Everything that leaves here is
 //! redacted.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::exchange::Reading;
 use crate::batch::MAX_TEXT_LEN;
 use crate::event::{BodyState, ClaimedUser, Entity, Outcome};
-use crate::gather::gathered;
 use crate::policy::{EntityRule, Expr, Facts, OutcomeRule, Source};
 use crate::redact;
 
@@ -130,10 +127,11 @@ pub(super) fn fit(members: &mut Map<String, Value>) {
     if total <= MAX_JSON_LEN {
         return;
     }
-    let mut by_length: BTreeSet<(usize, String)> =
-        gathered(members.iter().map(|(name, value)| (name.len() + json_len(value), name.clone())));
+    let mut lengths: Vec<(usize, String)> =
+        members.iter().map(|(name, value)| (name.len() + json_len(value), name.clone())).collect();
     while total > MAX_JSON_LEN {
-        let Some((length, largest)) = by_length.pop_last() else { return };
+        let Some(at) = (0..lengths.len()).max_by_key(|at| &lengths[*at]) else { return };
+        let (length, largest) = lengths.swap_remove(at);
         total -= length;
         members.insert(largest, json!(format!("[left out: {length} bytes]")));
     }

@@ -79,6 +79,7 @@ impl Event {
     ///
     /// # Errors
     /// As [`Self::from_opening`].
+    #[inline]
     pub fn from_fields(opening: &[&Field]) -> Result<Self, EventError> {
         let structure = field_of(opening, Tag::STRUCTURE, FieldKind::Record, "structure")?
             .ok_or(EventError::Missing("structure"))?;

@@ -109,6 +109,7 @@ impl fmt::Display for VerifierKey {
 impl FromStr for VerifierKey {
     type Err = KeyError;
 
+    #[inline]
     fn from_str(text: &str) -> Result<Self, KeyError> {
         const FORM: &str = "name+id+base64";
         let mut parts = text.trim().splitn(3, '+');
@@ -151,6 +152,7 @@ impl fmt::Debug for SignerKey {
 impl FromStr for SignerKey {
     type Err = KeyError;
 
+    #[inline]
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let form = KeyError::Form(Self::FORM);
         let mut parts = text.trim().strip_prefix("PRIVATE+KEY+").ok_or(form.clone())?.splitn(3, '+');

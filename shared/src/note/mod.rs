@@ -74,6 +74,7 @@ impl Note {
     ///
     /// # Errors
     /// [`NoteError`] says what is wrong with it.
+    #[inline]
     pub fn parse_within(bytes: &[u8], limit: usize) -> Result<Self, NoteError> {
         if bytes.len() > limit {
             return Err(NoteError::TooLong(bytes.len()));

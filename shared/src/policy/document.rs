@@ -83,6 +83,7 @@ const CAPTURE: usize = 128 * 1024;
 
 impl PackDocument {
     /// The pack with every member in its place; the error names the rule.
+    #[inline]
     pub(super) fn resolve(self) -> Result<Pack, (String, Flaw)> {
         let Self { name, version, extends, claimed_user, defaults, lists, rules } = self;
         let rules = rules
@@ -97,6 +98,7 @@ impl PackDocument {
 }
 
 impl RuleDocument {
+    #[inline]
     fn resolve(self, defaults: &Defaults, lists: &BTreeMap<String, Vec<String>>) -> Result<Rule, Flaw> {
         let changes = match self.changes {
             Some(changes) => Some(ChangeRule {

@@ -136,6 +136,7 @@ impl Expr {
 impl FromStr for Expr {
     type Err = ExprError;
 
+    #[inline]
     fn from_str(text: &str) -> Result<Self, ExprError> {
         let mut parser = Parser { text, at: 0 };
         let expression = parser.expression(0)?;
@@ -156,6 +157,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
+    #[inline]
     fn expression(&mut self, depth: usize) -> Result<Expr, ExprError> {
         if depth > MAX_DEPTH {
             return Err(self.error("it is nested too deeply"));

@@ -436,6 +436,7 @@ impl Rule {
     }
 
     /// What is read before the request must be one harmless GET.
+    #[inline]
     fn check_before(&self) -> Result<(), Flaw> {
         match &self.before {
             Some(BeforeRule::Table { table, filters, select }) => {
@@ -474,6 +475,7 @@ impl Pack {
     ///
     /// # Errors
     /// [`PackError`] with line and column, or the rule that is wrong.
+    #[inline]
     pub fn parse(text: &str) -> Result<Self, PackError> {
         let document: PackDocument = serde_json::from_str(text).map_err(|error| PackError::Document {
             line: error.line(),
@@ -498,6 +500,7 @@ impl Pack {
         Ok(pack)
     }
 
+    #[inline]
     fn check(&self, rule: &Rule, at: usize) -> Result<(), Flaw> {
         if self.rules[..at].iter().any(|other| other.id == rule.id) {
             return flaw("/id", "another rule has the same id");

@@ -1,11 +1,10 @@
 //! From a request line to the rules it may fall under.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use super::pack::FailMode;
 use super::route::{is_mutating, normalise_path, query_value};
 use super::{Expr, Level, Pack, Rule, Source};
-use crate::gather::gathered;
 
 /// Why packs cannot be routed together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,22 +80,23 @@ impl Router {
     ///
     /// # Errors
     /// [`RouterError`] names a path template that is malformed.
+    #[inline]
     pub fn compile(packs: Vec<Pack>) -> Result<Self, RouterError> {
         let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut candidates: Vec<Candidates> = Vec::new();
-        let mut known: HashMap<(String, String), usize> = HashMap::new();
         for (pack_at, pack) in packs.iter().enumerate() {
             for (rule_at, rule) in pack.rules.iter().enumerate() {
                 for method in &rule.matches.methods {
-                    let shape = shape(&rule.matches.path);
-                    let at = *known.entry((method.clone(), shape.clone())).or_insert_with(|| {
+                    let methods = by_shape.entry(shape(&rule.matches.path)).or_default();
+                    let known = methods.iter().copied().find(|at| candidates[*at].method == *method);
+                    let at = known.unwrap_or_else(|| {
                         candidates.push(Candidates {
                             method: method.clone(),
                             path: rule.matches.path.clone(),
                             plan: Plan::default(),
                             rules: Vec::new(),
                         });
-                        by_shape.entry(shape).or_default().push(candidates.len() - 1);
+                        methods.push(candidates.len() - 1);
                         candidates.len() - 1
                     });
                     candidates[at].rules.push((pack_at, rule_at));
@@ -110,8 +110,7 @@ impl Router {
             paths.insert(shape, methods).map_err(|error| RouterError { path, reason: error.to_string() })?;
         }
         for candidate in &mut candidates {
-            let in_order: BTreeSet<(usize, usize)> = gathered(candidate.rules.drain(..));
-            candidate.rules.extend(in_order);
+            candidate.rules = in_order(&candidate.rules);
             candidate.plan = candidate
                 .rules
                 .iter()
@@ -204,6 +203,17 @@ impl Plan {
         self.fail = self.fail.max(rule.fail);
         self
     }
+}
+
+/// The places without repeats, earlier ones first. They are few, and sorting them would be code of its own.
+fn in_order(places: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    let mut sorted = Vec::with_capacity(places.len());
+    for place in places {
+        if let Err(at) = sorted.binary_search(place) {
+            sorted.insert(at, *place);
+        }
+    }
+    sorted
 }
 
 /// Adds to each template the rules of every wider one: a request falls under all of them.

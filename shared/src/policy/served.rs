@@ -108,6 +108,7 @@ impl Document {
     ///
     /// # Errors
     /// [`ServedError`] with line and column in this text.
+    #[inline]
     pub fn parse(text: &str) -> Result<Self, ServedError> {
         if text.len() > MAX_POLICY_LEN {
             return Err(at(text, 0, None, format!("it is over the limit of {MAX_POLICY_LEN} bytes")));
@@ -188,6 +189,7 @@ impl FromStr for Served {
     type Err = ServedError;
 
     /// Reads the text of a note. Lines and columns of errors are those of its JSON line.
+    #[inline]
     fn from_str(text: &str) -> Result<Self, ServedError> {
         let wrong = |what: &str| at(text, 0, None, format!("it has no well-formed {what}"));
         let rest = text.strip_prefix(FIRST_LINE).and_then(|rest| rest.strip_prefix("\ntenant "));
@@ -216,6 +218,7 @@ impl FromStr for Served {
 ///
 /// # Errors
 /// [`ServedError`] names the first rule that does not.
+#[inline]
 pub fn check(document: &Document, bounds: Bounds<'_>) -> Result<(), ServedError> {
     for (at, pack) in document.packs.iter().enumerate() {
         let wrong = |reason: String| document.error(at, None, reason);

@@ -26,47 +26,102 @@ impl Found {
     }
 }
 
-/// Sends one request over and over on some connections; every answer must be a 2xx.
-pub(super) fn load(
-    address: SocketAddr,
-    request: &Arc<[u8]>,
-    connections: usize,
-    time: Duration,
-) -> io::Result<Found> {
-    let start = Instant::now();
-    let clients: Vec<_> = (0..connections)
-        .map(|_| {
-            let request = Arc::clone(request);
-            thread::spawn(move || client(address, &request, start + time))
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    for client in clients {
-        latencies.extend(client.join().map_err(|_| io::Error::other("a client stopped"))??);
-    }
-    latencies.sort_unstable();
-    let at = |share: usize| {
-        latencies.get(latencies.len() * share / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
-    };
-    Ok(Found { requests: latencies.len(), seconds: start.elapsed().as_secs_f64(), p50: at(50), p99: at(99) })
+/// Requests that are sent over and over.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    /// Each connection sends them in turn, the next when the last is answered.
+    pub(super) requests: Vec<Arc<[u8]>>,
+    pub(super) connections: usize,
+    pub(super) end: End,
+    /// The time from one request to the next on a connection; none for at once.
+    pub(super) every: Option<Duration>,
 }
 
-fn client(address: SocketAddr, request: &[u8], until: Instant) -> io::Result<Vec<Duration>> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut latencies = Vec::new();
-    let mut buffer = Vec::with_capacity(16 * 1024);
-    while Instant::now() < until {
-        let sent = Instant::now();
-        stream.write_all(request)?;
-        let message = receive(&mut stream, &mut buffer)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if !message.head.starts_with("HTTP/1.1 2") {
-            return Err(io::Error::other(message.head.lines().next().unwrap_or_default().to_owned()));
+/// How long a load goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    After(Duration),
+    /// So many requests on each connection.
+    Requests(usize),
+}
+
+impl End {
+    fn is_reached(self, since: Instant, sent: usize) -> bool {
+        match self {
+            Self::After(time) => since.elapsed() >= time,
+            Self::Requests(count) => sent >= count,
         }
-        latencies.push(sent.elapsed());
     }
-    Ok(latencies)
+}
+
+impl Load {
+    /// Sends it; every answer must be a 2xx.
+    pub(super) fn send(&self, address: SocketAddr) -> io::Result<Found> {
+        let start = Instant::now();
+        let clients: Vec<_> = (0..self.connections)
+            .map(|_| {
+                let load = self.clone();
+                thread::spawn(move || load.client(address))
+            })
+            .collect();
+        let mut latencies = Vec::new();
+        for client in clients {
+            latencies.extend(client.join().map_err(|_| io::Error::other("a client stopped"))??);
+        }
+        latencies.sort_unstable();
+        let at = |share: usize| {
+            latencies.get(latencies.len() * share / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+        };
+        Ok(Found {
+            requests: latencies.len(),
+            seconds: start.elapsed().as_secs_f64(),
+            p50: at(50),
+            p99: at(99),
+        })
+    }
+
+    fn client(&self, address: SocketAddr) -> io::Result<Vec<Duration>> {
+        let mut connection = Connection::open(address)?;
+        let mut latencies = Vec::new();
+        let start = Instant::now();
+        for request in self.requests.iter().cycle() {
+            if self.end.is_reached(start, latencies.len()) {
+                break;
+            }
+            let sent = Instant::now();
+            connection.ask(request)?;
+            latencies.push(sent.elapsed());
+            if let Some(every) = self.every {
+                thread::sleep(every.saturating_sub(sent.elapsed()));
+            }
+        }
+        Ok(latencies)
+    }
+}
+
+/// A connection of a client.
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024) })
+    }
+
+    /// Sends a request and waits for its answer, which must be a 2xx.
+    pub(super) fn ask(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)?;
+        let message = receive(&mut self.stream, &mut self.buffer)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if message.head.starts_with("HTTP/1.1 2") {
+            return Ok(());
+        }
+        Err(io::Error::other(message.head.lines().next().unwrap_or_default().to_owned()))
+    }
 }
 
 /// One message as received.

@@ -33,6 +33,12 @@ struct Arguments {
     /// Minutes for which a stream is paused: 60 unless said, 1 with --quick.
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u64>,
+    /// Put another build of the Worker beside the one that is measured, to measure one change.
+    #[arg(long, value_name = "DIR")]
+    beside: Vec<PathBuf>,
+    /// Watch the Worker's memory over so many requests: 1,000,000 unless said, 20,000 with --quick.
+    #[arg(long, value_name = "COUNT")]
+    soak: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,7 +81,8 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     let mut report = Report::default();
     let asked = |side| arguments.only.is_none_or(|only| only == side);
     if asked(Side::Edge) {
-        report.extend(edge::run(extent).await?);
+        let options = edge::Options { beside: &arguments.beside, soak: arguments.soak };
+        report.extend(edge::run(extent, options).await?);
     }
     if asked(Side::Export) {
         report.extend(export::run(extent).await?);
