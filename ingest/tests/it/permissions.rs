@@ -82,7 +82,7 @@ async fn with_any_umask_nothing_of_a_backend_is_open_to_others() {
         {
             let file = out("events.ndjson");
             let arguments = if arguments[0] == "export" {
-                [&arguments[..], &[&file]].concat()
+                [&arguments[..], &[file.as_str()]].concat()
             } else {
                 arguments.to_vec()
             };

@@ -184,7 +184,8 @@ async fn no_secret_that_a_backend_is_given_comes_out_anywhere() {
         }
         let asked = format!("/v1/events?access_token={credential}");
         search.answer("answer", &backend.call("GET", &asked, &key, "").await);
-        search.answer("answer", &backend.call("GET", &format!("/v1/events?q={credential}"), &key, "").await);
+        // The answer repeats what was looked for; what is kept of it must not.
+        backend.call("GET", &format!("/v1/events?q={credential}"), &key, "").await;
     }
     search.answer("answer", &backend.call("GET", "/sign-in/oidc", &[], "").await);
     // A session: only its beginning shows its token, and only to its own browser.
@@ -334,9 +335,9 @@ async fn no_secret_that_a_backend_is_given_comes_out_anywhere() {
             let Ok(text) = fs::read_to_string(&path) else { continue };
             for line in text.lines() {
                 if let Ok(key) = line.trim().parse::<SignerKey>() {
-                    search.secret(&format!("{name}"), key.seed);
+                    search.secret(name, key.seed);
                 } else if name.ends_with(".key") {
-                    search.secret(&format!("{name}"), line.trim());
+                    search.secret(name, line.trim());
                 }
             }
             if dir == home.path() {
@@ -345,7 +346,9 @@ async fn no_secret_that_a_backend_is_given_comes_out_anywhere() {
         }
     }
     search.files(home.path());
-    search.files(&server.dir().join("pg"));
+    if server.postgres.is_some() {
+        search.files(&server.dir().join("pg"));
+    }
     for (place, marker) in [
         ("database", "user2@example.com"),
         ("log", "\"request\""),
@@ -358,7 +361,9 @@ async fn no_secret_that_a_backend_is_given_comes_out_anywhere() {
         ("GET /sinks", "ocsf"),
         ("GET /metrics", "edgetrail_http_requests_total"),
     ] {
-        assert!(search.holds(place, marker), "what is in {place} is looked at: no {marker}");
+        // A database that is somewhere else has no files here.
+        let is_here = place != "/pg/" || server.postgres.is_some();
+        assert!(!is_here || search.holds(place, marker), "what is in {place} is looked at: no {marker}");
     }
     let leaks = search.leaks();
     assert!(leaks.is_empty(), "{leaks:#?}");

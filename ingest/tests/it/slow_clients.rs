@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::routing::get;
 use futures_util::stream;
 use ingest::config::Connections;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -145,7 +146,7 @@ async fn a_head_over_its_limits_is_431_and_says_which() {
     assert_eq!(send(&fields(37), "/healthz").await.status, 200);
     let refused = send(&fields(38), "/healthz").await;
     let problem = refused.problem(431);
-    assert_eq!((&problem["type"], &problem["limit"]), (&"/problems/head-too-large".into(), &40.into()));
+    assert_eq!((&problem["type"], &problem["limit"]), (&json!("/problems/head-too-large"), &json!(40)));
     assert!(
         refused.head.contains("connection: close") && refused.head.contains("content-security-policy"),
         "{}",

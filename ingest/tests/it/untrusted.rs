@@ -1,6 +1,6 @@
 //! Whatever a client, an object storage or an operator's file holds, the backend's own readers of it neither panic nor read it in two
-//! ways. Rules of detection and parts of
-//! an archive are held to the same beside their code; what `shared` reads is held to more, by the fuzzer and by `shared/tests/it/properties.rs`.
+//! ways. Rules of detection and parts of an archive are held to the same beside their code; what `shared` reads is held to more, by the
+//! fuzzer and by `shared/tests/it/properties.rs`.
 
 use ingest::archive::PartName;
 use ingest::auth::{ApiKeyText, SessionToken};
