@@ -148,7 +148,7 @@ async fn a_batch_that_was_overheard_is_stored_for_its_own_tenant_once_and_for_no
     );
 
     // Another producer signs what it heard: of its own tenant, and in the name of the other's.
-    let mut thief = Producer::new("edge/thief");
+    let thief = Producer::new("edge/thief");
     signing_keys::upsert(&server.store, &thief.verifier(), &[tenant("other")]).await.expect("registered");
     let (text, _) = overheard.note.split_once("\n\n").expect("a note");
     let mut stolen = overheard.clone();

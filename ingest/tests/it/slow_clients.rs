@@ -142,9 +142,9 @@ async fn a_head_over_its_limits_is_431_and_says_which() {
             fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         call(&server.address, "GET", path, &fields, &[]).await
     };
-    // Each request has three of its own.
-    assert_eq!(send(&fields(37), "/healthz").await.status, 200);
-    let refused = send(&fields(38), "/healthz").await;
+    // Each request has three of its own, and gets an id.
+    assert_eq!(send(&fields(36), "/healthz").await.status, 200);
+    let refused = send(&fields(37), "/healthz").await;
     let problem = refused.problem(431);
     assert_eq!((&problem["type"], &problem["limit"]), (&json!("/problems/head-too-large"), &json!(40)));
     assert!(

@@ -51,8 +51,6 @@ pub struct Setup {
     pub adjust: Adjust,
     /// More of the backend's configuration, as TOML.
     pub backend_more: &'static str,
-    /// Variables of the backend's environment.
-    pub backend_variables: Vec<(&'static str, String)>,
     /// What the Worker's runtime is started in.
     pub surroundings: Surroundings,
 }
@@ -70,7 +68,6 @@ impl Default for Setup {
             backend: None,
             adjust: Box::new(|_| {}),
             backend_more: "",
-            backend_variables: Vec::new(),
             surroundings: Surroundings::default(),
         }
     }
@@ -91,9 +88,7 @@ impl Scene {
             api_key: format!("etk_dev_{}", "0123456789abcdef".repeat(4)),
             more: setup.backend_more.to_owned(),
         };
-        let ingest = Ingest::start_with(&dir.path().join("ingest"), spec, setup.backend_variables)
-            .await
-            .expect("a backend");
+        let ingest = Ingest::start(&dir.path().join("ingest"), spec).await.expect("a backend");
         let worker_port = free_port(None).expect("a port");
         let backend = setup.backend.unwrap_or(ingest.address());
         let mut config =

@@ -3,14 +3,13 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::{Response, call};
 
 pub(crate) struct Standalone {
     pub(crate) address: String,
-    dir: PathBuf,
     child: Child,
 }
 
@@ -56,7 +55,7 @@ impl Standalone {
                 });
             // Whatever it says later must not fill the pipe.
             std::thread::spawn(move || lines.for_each(drop));
-            Self { address, dir, child }
+            Self { address, child }
         });
         started.await.expect("no panic")
     }
@@ -69,11 +68,6 @@ impl Standalone {
         body: &str,
     ) -> Response {
         call(&self.address, method, path, headers, body.as_bytes()).await
-    }
-
-    /// What it logged until now.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("edgetrail.log")).expect("its log")
     }
 
     /// Stops it as a signal does, and its database with it.
