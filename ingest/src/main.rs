@@ -5,13 +5,19 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use ingest::command::{Cli, run};
+use ingest::private;
+
+fn main() -> ExitCode {
+    private::files_of_this_process();
+    start()
+}
 
 /// An event is many short texts: the system's allocator took a fifth of what it costs to read and write one.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn start() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

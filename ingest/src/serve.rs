@@ -29,6 +29,7 @@ use crate::ledger::keyring::Keyring;
 use crate::ledger::publication::{Publisher, PublisherError};
 use crate::ledger::sequencer::{SequenceError, Sequencer};
 use crate::limits::{Limits, Readers};
+use crate::listen;
 use crate::own::Recorder;
 use crate::own_activity::{Disowned, OwnActivity};
 use crate::policy::{Policies, relabel};
@@ -456,14 +457,9 @@ impl Backend {
             let _ = stop_http.send(true);
             let _ = self.stopping.send(true);
         };
-        let app = api::router(Arc::clone(&self.state)).into_make_service_with_connect_info::<SocketAddr>();
-        let server = axum::serve(self.listener, app).with_graceful_shutdown(graceful);
+        let app = api::router(Arc::clone(&self.state));
         tokio::select! {
-            served = async { server.await } => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the listener failed");
-                }
-            }
+            () = listen::serve(self.listener, app, self.state.http.connections, graceful) => {}
             // A client that keeps its connection open must not keep the process from stopping.
             () = async {
                 let _ = http_stopped.wait_for(|stopped| *stopped).await;

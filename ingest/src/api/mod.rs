@@ -32,6 +32,7 @@ pub mod openapi;
 mod openings;
 mod origin;
 mod path;
+mod patience;
 mod policy;
 mod problem;
 mod proof;

@@ -16,9 +16,9 @@ use tracing::Instrument as _;
 
 use super::routes::{Route, Routes};
 use super::{
-    Answer, Shared, State, access, actors, alerts, as_of, batches, compliance, coverage, echoes, entities,
-    erasures, events, executions, exports, facets, fingerprint, headers, health, histogram, holds, inbox,
-    integrity, intents, live, log, me, openapi, openings, policy, proof, quarantine, reconciliation,
+    Answer, State, access, actors, alerts, as_of, batches, compliance, coverage, echoes, entities, erasures,
+    events, executions, exports, facets, fingerprint, headers, health, histogram, holds, inbox, integrity,
+    intents, live, log, me, openapi, openings, patience, policy, proof, quarantine, reconciliation,
     retention, run_metrics, saved, session, sign_in, sinks, streams, subjects, unmask, writes,
 };
 use crate::auth::{Capability, ReadKind};
@@ -32,7 +32,8 @@ pub fn router(state: Arc<State>) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(as_of::tell))
-        .layer(from_fn_with_state(Arc::clone(&state), limit_time))
+        .layer(from_fn_with_state(Arc::clone(&state), patience::limit_time))
+        .layer(from_fn_with_state(Arc::clone(&state), patience::limit_head))
         .layer(from_fn(headers::add))
         .layer(from_fn(log_request))
         .layer(PropagateRequestIdLayer::x_request_id())
@@ -174,15 +175,6 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
         panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = words, "a handler panicked");
     Answer(Problem::new(500, "internal", "Something broke on our side")).into_response()
-}
-
-async fn limit_time(state: Shared, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(state.http.timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            Answer(Problem::new(503, "timeout", "The request took longer than is allowed")).into_response()
-        }
-    }
 }
 
 /// One line per request: the route's template, never the path, the query or a header.

@@ -33,6 +33,7 @@ pub(super) struct DoctorArguments {
 
 pub(super) async fn run(
     config: Result<Config, ConfigError>,
+    file: Option<PathBuf>,
     arguments: DoctorArguments,
 ) -> Result<(), CommandError> {
     let findings = match config {
@@ -57,7 +58,8 @@ pub(super) async fn run(
                 }
                 None => None,
             };
-            findings.extend(examine(&config, &Extent { edge, patience }, &Clock::system()).await);
+            findings
+                .extend(examine(&config, &Extent { config: file, edge, patience }, &Clock::system()).await);
             findings
         }
         Err(error) => {

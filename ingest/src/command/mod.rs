@@ -301,7 +301,7 @@ pub async fn run(cli: Cli) -> Result<(), CommandError> {
             print("configuration: ok")
         }
         Command::Migrate(arguments) => migrate(&config()?, &arguments).await,
-        Command::Doctor(arguments) => doctor::run(config(), arguments).await,
+        Command::Doctor(arguments) => doctor::run(config(), cli.config.clone(), arguments).await,
         Command::ApiKey(command) => keys::api_key(&config()?, command).await,
         Command::Admin(command) => keys::admin(&config()?, command).await,
         Command::Signer(command) => keys::signer(&config()?, command).await,

@@ -4,6 +4,7 @@
 //! error shows a secret.
 
 mod access;
+mod connections;
 mod detection;
 mod own_activity;
 mod publication;
@@ -26,6 +27,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::{Role, Tenure, person};
 pub use access::{Access, AppTokens, Oidc, TokenKey};
+pub use connections::Connections;
 pub use detection::Detection;
 pub use own_activity::OwnActivity;
 pub use publication::{CosignerEntry, Publication};
@@ -164,6 +166,8 @@ pub struct Http {
     pub max_backlog_bytes: usize,
     /// How long this process goes on taking connections after it was told to stop, while it says that it is not ready.
     pub drain: Duration,
+    /// What connections may take.
+    pub connections: Connections,
 }
 
 /// Section `database`.
@@ -369,6 +373,7 @@ impl Config {
             timeout: Duration::from_millis(keys.or("http.timeout_ms", 30_000)?),
             max_backlog_bytes: keys.or("http.max_backlog_bytes", 64 << 20)?,
             drain: Duration::from_millis(keys.or("http.drain_ms", 0)?),
+            connections: Connections::read(&mut keys)?,
         };
         if http.max_request_bytes == 0 || http.timeout.is_zero() {
             let key = if http.timeout.is_zero() { "http.timeout_ms" } else { "http.max_request_bytes" };
@@ -636,6 +641,28 @@ fn parse_origin(text: &str) -> Result<KeyName, String> {
     KeyName::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
+/// The last parts of keys whose values are secrets.
+const SECRETS: [&str; 4] = ["secret", "secret_access_key", "client_secret", "hs256_key"];
+
+/// Whether a configuration file holds a secret: a key that is one, or a URL with a password.
+pub fn holds_secrets(file: &Path) -> bool {
+    let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    table.is_some_and(|table| holds_secret("", &toml::Value::Table(table)))
+}
+
+fn holds_secret(name: &str, value: &toml::Value) -> bool {
+    match value {
+        toml::Value::Table(members) => members.iter().any(|(name, value)| holds_secret(name, value)),
+        toml::Value::Array(items) => items.iter().any(|item| holds_secret(name, item)),
+        toml::Value::String(text) if name.ends_with("url") => {
+            // Of a URL only what stands before the host is one.
+            let authority = text.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
+            authority.and_then(|it| it.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
+        }
+        _ => SECRETS.contains(&name),
+    }
+}
+
 fn checked_url(key: &str, url: String) -> Result<DatabaseUrl, ConfigError> {
     postgres_url(url).map_err(|reason| ConfigError::key(key, reason))
 }
@@ -697,6 +724,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_a_password_or_a_secret_in_it_is_told_from_others() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let file = dir.path().join("edgetrail.toml");
+        for (text, holds) in [
+            ("[database]\nurl = 'postgres://u:pw@h/d'", true),
+            ("[[witness]]\ndatabase_url = 'postgres://u:pw@h/d'", true),
+            ("[archive]\nsecret_access_key = 'x'", true),
+            ("[access.oidc]\nclient_secret = 'x'", true),
+            ("[own_activity.webhook]\nsecret = 'x'", true),
+            ("[database]\nurl = 'postgres://u@h:5432/d?a=b@c:d'", false),
+            ("[archive]\nurl = 's3://bucket'", false),
+            ("", false),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            assert_eq!(holds_secrets(&file), holds, "{text}");
+        }
+    }
+
+    #[test]
     fn every_error_names_its_key() {
         let cases = [
             ("[http]\nlisten = 'nowhere'", "http.listen: "),
@@ -714,6 +760,12 @@ mod tests {
             ("[database]\nread_max_lag_ms = 0", "database.read_max_lag_ms: "),
             ("[http]\nmax_backlog_bytes = 1", "http.max_backlog_bytes: "),
             ("[http]\ndrain_ms = 300001", "http.drain_ms: "),
+            ("[http]\nmax_connections = 0", "http.max_connections: "),
+            ("[http]\nhead_timeout_ms = 0", "http.head_timeout_ms: "),
+            ("[http]\nbody_timeout_ms = 3600001", "http.body_timeout_ms: "),
+            ("[http]\nanswer_timeout_ms = 'soon'", "http.answer_timeout_ms: "),
+            ("[http]\nmax_headers = 15", "http.max_headers: "),
+            ("[http]\nmax_head_bytes = 4095", "http.max_head_bytes: "),
             ("[[signers]]\nkey = 'x'\ntenants = ['demo']", "signers[0].key: "),
             ("[[signers]]\nkeys = 'x'", "signers: "),
             ("[[policy_keys]]\nkey = 'x'\ntenants = ['demo']", "policy_keys[0].key: "),

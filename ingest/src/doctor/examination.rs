@@ -1,7 +1,7 @@
 //! The order of the checks: from what this machine has to what the internet shows.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -28,6 +28,8 @@ const REACHED_WITHIN: Duration = Duration::from_secs(15);
 /// How much is looked at.
 #[derive(Debug, Clone)]
 pub struct Extent {
+    /// The configuration's file, where there is one.
+    pub config: Option<PathBuf>,
     /// What the Worker is configured to do, if that is known here.
     pub edge: Option<EdgeConfig>,
     /// How long a request of ours may take to be counted; none sends none.
@@ -37,6 +39,7 @@ pub struct Extent {
 /// Looks at everything.
 pub async fn examine(config: &Config, extent: &Extent, clock: &Clock) -> Vec<Finding> {
     let mut findings = key_files(config);
+    findings.extend(private_files(config, extent));
     findings.extend(backend(config, extent, clock).await);
     match opened(config).await {
         Ok(database) => {
@@ -75,6 +78,32 @@ fn key_files(config: &Config) -> Vec<Finding> {
     ]
     .map(|(setting, path)| judge::key_file(setting, &path, &key_file(&path)))
     .into()
+}
+
+/// What of this machine's files holds people's data or secrets, as far as it is there.
+fn private_files(config: &Config, extent: &Extent) -> Vec<Finding> {
+    let beside = |name: &str| config.log.key_file.with_file_name(name);
+    let directory = |storage: Option<&config::Storage>| {
+        storage.and_then(|storage| storage.url.strip_prefix("file://")).map(PathBuf::from)
+    };
+    let archive = config.archive.as_ref().map(|archive| &archive.storage);
+    let places = [
+        ("configuration", extent.config.clone().filter(|file| config::holds_secrets(file))),
+        ("private PostgreSQL", config.database.url.is_none().then(|| config.database.data_dir.clone())),
+        ("erasure.key", Some(beside("erasure.key"))),
+        ("privacy.key", Some(beside("privacy.key"))),
+        ("sinks.key_file", config.sinks.key_file.clone()),
+        ("fingerprint.key_file", config.hash_key_file.clone()),
+        ("exports", Some(beside("exports"))),
+        ("certificates", Some(config.privacy.certificates.clone())),
+        ("archive", directory(archive)),
+    ];
+    let is_there = |(what, path): (&str, Option<PathBuf>)| {
+        let path = path?;
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+        Some(judge::private(what, &path, mode))
+    };
+    places.into_iter().filter_map(is_there).collect()
 }
 
 fn key_file(path: &Path) -> KeyFile {

@@ -112,6 +112,20 @@ pub fn key_file(setting: &str, path: &Path, file: &KeyFile) -> Finding {
     }
 }
 
+/// Whether what holds people's data or secrets is for its owner alone; `mode` has its permission bits.
+pub fn private(what: &str, path: &Path, mode: u32) -> Finding {
+    let (check, shown) = (format!("permissions of {what}"), path.display());
+    if mode & 0o077 == 0 {
+        Finding::ok(check, format!("{shown}, for its owner alone"))
+    } else {
+        Finding::warning(
+            check,
+            format!("{shown} is open to others (mode {mode:o})"),
+            format!("chmod -R go= {shown}"),
+        )
+    }
+}
+
 /// Whether producers' keys are registered for a tenant. `signers` are the keys of producers, without the backend's own.
 pub fn signers(tenant: &TenantId, signers: usize) -> Finding {
     let check = format!("signers of {tenant}");
@@ -451,6 +465,16 @@ mod tests {
         assert_eq!(key_file("log.key_file", path, &KeyFile::There { mode: 0o600 }).verdict, Verdict::Ok);
         assert!(key_file("log.key_file", path, &KeyFile::Missing).is_failed());
         assert!(key_file("log.key_file", path, &KeyFile::Unreadable("no key".to_owned())).is_failed());
+    }
+
+    #[test]
+    fn what_is_open_to_others_is_told_with_what_to_type() {
+        let path = Path::new("/srv/archive");
+        for (mode, is_open) in [(0o700, false), (0o600, false), (0o750, true), (0o701, true), (0o644, true)] {
+            assert_eq!(is_warning(&private("archive", path, mode)), is_open, "{mode:o}");
+        }
+        let finding = private("archive", path, 0o755);
+        assert!(finding.seen.contains("mode 755") && advice(&finding) == "chmod -R go= /srv/archive");
     }
 
     #[test]

@@ -48,6 +48,9 @@ impl Cluster {
         };
         let binaries = Binaries::find(&data_dir, wanted)?;
         let owner = process::is_root().then_some(UNPRIVILEGED);
+        if owner.is_some() {
+            let_through(data_dir.parent().unwrap_or(Path::new("/")))?;
+        }
         let socket_dir = if data_dir.as_os_str().len() + 1 + SOCKET_NAME.len() <= MAX_SOCKET_PATH {
             data_dir.clone()
         } else {
@@ -143,6 +146,15 @@ impl Cluster {
             Err(source) => Err(EmbeddedError::Io { path: self.data_dir.clone(), source }),
         }
     }
+}
+
+/// Lets another user through a directory of ours to what is theirs in it; they cannot list it.
+fn let_through(dir: &Path) -> Result<(), EmbeddedError> {
+    let mode = fs::metadata(dir).map_err(at(dir))?.permissions().mode();
+    if mode & 0o001 == 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o001)).map_err(at(dir))?;
+    }
+    Ok(())
 }
 
 /// A short directory for the socket of a deep data directory.

@@ -340,6 +340,20 @@ pub const ALL: &[Metric] = &[
         "requests",
         "Requests to this backend",
     ),
+    metric(
+        "edgetrail_http_idle_connections",
+        Gauge,
+        &[],
+        "connections",
+        "Connections without a request under way",
+    ),
+    metric(
+        "edgetrail_http_connections_ended_total",
+        Counter,
+        &["reason"],
+        "connections",
+        "Connections that this backend ended or refused: `full`, `displaced`, `idle`, `slow-head`, `answer-unread`",
+    ),
     metric("edgetrail_sign_in_failures_total", Counter, &["reason"], "attempts", "Sign-ins that failed"),
     metric(
         "edgetrail_database_connections",

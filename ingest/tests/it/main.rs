@@ -1,5 +1,6 @@
 //! The backend over HTTP, with a real PostgreSQL started by its own launcher.
 
+mod abuse;
 mod access;
 mod accounting;
 mod app_tokens;
@@ -31,6 +32,7 @@ mod metrics;
 mod own;
 mod own_activity;
 mod peers;
+mod permissions;
 mod policy;
 mod readiness;
 mod reading;
@@ -48,6 +50,7 @@ mod sessions;
 mod several;
 mod sinks;
 mod sinks_failing;
+mod slow_clients;
 mod subjects;
 mod support;
 mod tallies;
@@ -55,6 +58,7 @@ mod tamper;
 mod text_index;
 mod trial;
 mod two_people;
+mod untrusted;
 mod verify;
 mod witness;
 mod witness_log;

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 /// Bytes of one event's data; a longer event is skipped and counted.
 const MAX_EVENT: usize = 64 * 1024;
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Kinds of events that are kept.
 const MAX_KINDS: usize = 16;
 
@@ -21,6 +23,7 @@ pub struct Scanner {
     oversized: bool,
     kept: Map<String, Value>,
     skipped: u32,
+    /// The first line is over; a byte order mark counts only there.
     started: bool,
     /// The last byte was a carriage return: a line feed right after it belongs to it.
     returned: bool,
@@ -34,9 +37,8 @@ impl Scanner {
 
     /// Reads the next bytes; they may end anywhere.
     pub fn feed(&mut self, mut chunk: &[u8]) {
-        if !self.started && !chunk.is_empty() {
-            self.started = true;
-            chunk = chunk.strip_prefix(b"\xef\xbb\xbf").unwrap_or(chunk);
+        if chunk.is_empty() {
+            return;
         }
         if core::mem::take(&mut self.returned) {
             chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
@@ -73,7 +75,10 @@ impl Scanner {
     }
 
     fn end_line(&mut self) {
-        let line = core::mem::take(&mut self.line);
+        let mut line = core::mem::take(&mut self.line);
+        if !core::mem::replace(&mut self.started, true) && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
         if core::mem::take(&mut self.skipping_line) {
             return;
         }
@@ -157,6 +162,19 @@ mod tests {
     fn lines_may_end_in_either_way() {
         let parts = [&b"event: a\r"[..], b"\ndata: {\"n\":1}\r", b"\n\r\nevent: b\rdata: 2\r\r"];
         assert_eq!(scan(parts), json!({"a": {"n": 1}, "b": 2}));
+    }
+
+    /// Found by the fuzzer.
+    #[test]
+    fn a_byte_order_mark_counts_however_it_is_cut_and_only_at_the_beginning() {
+        for parts in [
+            &["\u{feff}event: a\ndata: 1\n\n".as_bytes()][..],
+            &[b"\xef", b"", b"\xbb\xbfevent: a\n", b"data: 1\n\n"],
+        ] {
+            assert_eq!(scan(parts.iter().copied()), json!({"a": 1}));
+        }
+        assert_eq!(scan(["\n\u{feff}event: a\ndata: 1\n\n".as_bytes()]), json!({"message": 1}));
+        assert_eq!(scan([&b"event: a\r"[..], b"", b"\ndata: 1\r\n\r\n"]), json!({"a": 1}));
     }
 
     proptest! {

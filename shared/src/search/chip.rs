@@ -39,7 +39,8 @@ pub fn add(text: &str, wanted: &Expr) -> String {
 /// The text without a condition, wherever among those that must all hold it stands.
 pub fn remove(text: &str, unwanted: &Expr) -> String {
     let mut kept = text.to_owned();
-    for chip in parse(text).chips.iter().rev().filter(|chip| chip.expr == *unwanted) {
+    // Once something is gone, what was beyond a limit may be within it: it is looked for anew.
+    while let Some(chip) = parse(&kept).chips.iter().rev().find(|chip| chip.expr == *unwanted) {
         let before = kept[..chip.start].trim_end();
         let after = kept[chip.end..].trim_start();
         let space = if before.is_empty() || after.is_empty() { "" } else { " " };

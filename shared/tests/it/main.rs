@@ -16,6 +16,7 @@ mod note;
 mod packs;
 mod peers;
 mod problem;
+mod properties;
 mod recorded;
 mod recording;
 mod schema;

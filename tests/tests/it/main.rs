@@ -28,6 +28,7 @@ mod settings;
 mod six_paths;
 mod stage;
 mod streams;
+mod threat_model;
 mod trust;
 mod verify_page;
 mod web;

@@ -9,6 +9,7 @@ mod producer;
 mod provider;
 pub(crate) mod receiver;
 mod sibling;
+mod standalone;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use cosigner::{Cosigner, Mood};
@@ -16,6 +17,7 @@ pub(crate) use http::{Response, call};
 pub(crate) use producer::{Producer, Sealed, counts, sample, sample_at, unmapped};
 pub(crate) use provider::IdentityProvider;
 pub(crate) use sibling::Sibling;
+pub(crate) use standalone::Standalone;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

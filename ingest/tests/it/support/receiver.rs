@@ -28,6 +28,8 @@ pub(crate) enum Manner {
     Refuses(u16),
     /// A status with `Retry-After` in seconds.
     Asks(u16, u64),
+    /// Sends whoever comes on to another receiver.
+    Moves(SocketAddr),
     /// Keeps what it got and never answers.
     Hangs,
 }
@@ -77,6 +79,11 @@ impl Receiver {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The manner of somebody who sends everybody here.
+    pub(crate) fn as_goal(&self) -> Manner {
+        Manner::Moves(self.address)
     }
 
     pub(crate) fn turn(&self, manner: Manner) {
@@ -133,6 +140,9 @@ async fn receive(
         Manner::Asks(status, seconds) => {
             let status = StatusCode::from_u16(status).expect("a status");
             (status, [("retry-after", seconds.to_string())]).into_response()
+        }
+        Manner::Moves(to) => {
+            (StatusCode::TEMPORARY_REDIRECT, [("location", format!("http://{to}/moved"))]).into_response()
         }
         Manner::Hangs => {
             tokio::time::sleep(Duration::from_secs(3_600)).await;
