@@ -138,6 +138,9 @@ async fn no_path_leads_out_of_what_a_route_serves() {
 async fn a_batch_that_was_overheard_is_stored_for_its_own_tenant_once_and_for_nobody_else() {
     let server = Server::start().await;
     let mut producer = server.producer().await;
+    let thief = Producer::new("edge/thief");
+    // Before anybody sends: registered keys are read anew at most once a second.
+    signing_keys::upsert(&server.store, &thief.verifier(), &[tenant("other")]).await.expect("registered");
     let overheard = producer.seal(&[sample(1), sample(2)]);
     assert_eq!(server.send(&overheard).await["status"], 200);
     // Again, alone and with itself.
@@ -148,8 +151,6 @@ async fn a_batch_that_was_overheard_is_stored_for_its_own_tenant_once_and_for_no
     );
 
     // Another producer signs what it heard: of its own tenant, and in the name of the other's.
-    let thief = Producer::new("edge/thief");
-    signing_keys::upsert(&server.store, &thief.verifier(), &[tenant("other")]).await.expect("registered");
     let (text, _) = overheard.note.split_once("\n\n").expect("a note");
     let mut stolen = overheard.clone();
     stolen.note = thief.sign(&format!("{text}\n"));

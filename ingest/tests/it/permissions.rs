@@ -75,6 +75,12 @@ async fn with_any_umask_nothing_of_a_backend_is_open_to_others() {
         })
         .await;
 
+        // A bundle needs a head, which is published some seconds after the first event.
+        let logs = backend.call("GET", "/v1/logs", &key, "").await.json();
+        let log = logs["logs"][0]["log_id"].as_str().expect("a log").to_owned();
+        let head = format!("/log/{log}/checkpoint");
+        eventually(async || backend.call("GET", &head, &key, "").await.status == 200).await;
+
         let out = |name: &str| home.join(name).display().to_string();
         let url = format!("http://{}", backend.address);
         for arguments in

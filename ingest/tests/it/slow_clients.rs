@@ -148,7 +148,8 @@ async fn a_head_over_its_limits_is_431_and_says_which() {
     let problem = refused.problem(431);
     assert_eq!((&problem["type"], &problem["limit"]), (&json!("/problems/head-too-large"), &json!(40)));
     assert!(
-        refused.head.contains("connection: close") && refused.head.contains("content-security-policy"),
+        refused.head.contains("connection: close")
+            && refused.head.contains("x-content-type-options: nosniff"),
         "{}",
         refused.head
     );
