@@ -298,6 +298,8 @@ async fn an_operator_makes_lists_and_removes_indexes() {
     assert!(listed.lines().last().is_some_and(|line| line.ends_with("  open")), "{listed}");
     let (_, gone, _) = run(&["text-index", "drop", "--all-closed"]).await;
     assert_eq!(gone.trim(), format!("{month}: gone"));
+    let (status, made, _) = run(&["text-index", "create", "--all-closed"]).await;
+    assert_eq!((status, made.contains(&format!("{month}: done in "))), (0, true), "{made}");
     let (status, _, told) = run(&["text-index", "create", "--month", "2026-13"]).await;
     assert_eq!((status, told.contains("not a month")), (2, true), "{told}");
     let (status, _, _) = run(&["text-index", "create"]).await;
