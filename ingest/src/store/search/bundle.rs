@@ -1,37 +1,20 @@
 //! Openings of many events, read as cheaply as the database can give them.
 //!
-//! A search that names nothing but a time beside its words reads by `COPY`, which costs half of what rows of a statement do. `COPY`
-//! takes no parameters: the values are bound all the same, as settings of the transaction, and the statement is always the same.
+//! A search that names nothing but a time beside its words reads by `COPY`, which costs a seventh less than rows of a statement do, and
+//! they a third less than one row with all of them. `COPY` takes no parameters: the tenant is bound all the same, as a setting of the
+//! transaction. Times, an id and a number stand in the statement, so that other months are left out before there is a plan.
 
 use std::ops::Range;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
-use uuid::Uuid;
 
 use super::{Position, Scope, push_after};
+use crate::receive::rollup::COVERAGE_RECORDED;
 use crate::store::{Doing as _, StoreError, events};
 
 const DOING: &str = "looking for words";
-
-/// Names the settings that [`COPY`] reads.
-const SET: &str = "select set_config('edgetrail.tenant', $1, true), set_config('edgetrail.from', $2, true),
-     set_config('edgetrail.to', $3, true), set_config('edgetrail.after_at', $4, true),
-     set_config('edgetrail.after_id', $5, true), set_config('edgetrail.size', $6, true)";
-
-/// What a [`Scope`] of nothing but a time asks for.
-const COPY: &str = "copy (select filed_at, opening from events
-     where tenant_id = current_setting('edgetrail.tenant')
-       and filed_at >= current_setting('edgetrail.from')::timestamptz
-       and filed_at < current_setting('edgetrail.to')::timestamptz
-       and filed_at <= current_setting('edgetrail.after_at')::timestamptz
-       and (filed_at, id) < (current_setting('edgetrail.after_at')::timestamptz, current_setting('edgetrail.after_id')::uuid)
-       and action <> 'COVERAGE_RECORDED'
-     order by filed_at desc, id desc limit current_setting('edgetrail.size')::bigint) to stdout (format binary)";
-
-/// Later than every event.
-const END: &str = "infinity";
 
 /// The openings of events, newest first, one after the other.
 #[derive(Debug, Default)]
@@ -72,18 +55,12 @@ impl Bundle {
         after: Option<Position>,
         size: usize,
     ) -> Result<(), StoreError> {
-        let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
-        sqlx::query(SET)
+        sqlx::query("select set_config('edgetrail.tenant', $1, true)")
             .bind(&scope.tenant)
-            .bind(text(scope.from))
-            .bind(scope.to.map_or(END.to_owned(), text))
-            .bind(after.map_or(END.to_owned(), |after| text(after.filed_at)))
-            .bind(after.map_or(Uuid::max(), |after| after.id).to_string())
-            .bind(size.to_string())
             .execute(&mut *connection)
             .await
             .doing(DOING)?;
-        let mut pieces = connection.copy_out_raw(COPY).await.doing(DOING)?;
+        let mut pieces = connection.copy_out_raw(&copy(scope, after, size)).await.doing(DOING)?;
         let mut reader = CopyReader::default();
         while let Some(piece) = pieces.try_next().await.doing(DOING)? {
             reader.take(&piece, self).ok_or(StoreError::Damaged("copy of events"))?;
@@ -147,6 +124,23 @@ impl Bundle {
         let id = sql.build_query_scalar().fetch_optional(connection).await.doing(DOING)?;
         Ok(id.map(|id| Position { filed_at, id }))
     }
+}
+
+/// The statement that copies so many events of a scope that asks for nothing but a time.
+fn copy(scope: &Scope, after: Option<Position>, size: usize) -> String {
+    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let mut filed = format!("filed_at >= '{}'", time(scope.from));
+    if let Some(to) = scope.to {
+        filed += &format!(" and filed_at < '{}'", time(to));
+    }
+    if let Some(Position { filed_at, id }) = after {
+        // A row comparison alone prunes no partition.
+        filed += &format!(" and filed_at <= '{0}' and (filed_at, id) < ('{0}', '{id}')", time(filed_at));
+    }
+    format!(
+        "copy (select filed_at, opening from events where tenant_id = current_setting('edgetrail.tenant') and {filed}
+             and action <> '{COVERAGE_RECORDED}' order by filed_at desc, id desc limit {size}) to stdout (format binary)"
+    )
 }
 
 /// Reads the binary form of `COPY` (PostgreSQL, "COPY", "Binary Format"), in whatever pieces it comes.
@@ -244,8 +238,20 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_leaves_out_what_every_search_does() {
-        assert!(COPY.contains(&format!("action <> '{}'", crate::receive::rollup::COVERAGE_RECORDED)));
+    fn a_copy_names_times_and_a_place_and_no_tenant() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
+        let from = at("2026-10-01T00:00:00Z");
+        let query = shared::search::Query::of(Vec::new());
+        let scope = Scope { tenant: "it's".to_owned(), from, to: None, query, now: from.into() };
+        let place = Position { filed_at: at("2026-10-05T00:00:00.000001Z"), id: uuid::Uuid::nil() };
+        let text = copy(&scope, Some(place), 7);
+        assert!(text.contains(
+            "filed_at >= '2026-10-01T00:00:00.000000Z' and filed_at <= '2026-10-05T00:00:00.000001Z'"
+        ));
+        assert!(
+            text.contains("limit 7") && !text.contains("it's") && !text.contains("filed_at < '"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Searches as statements: the one place where a query becomes SQL. Every value is bound; what is written into a statement
-//! is this program's own text.
+//! Searches as statements: the one place where a query becomes SQL. Every text is bound; what is written into a statement
+//! is this program's own text, and here and there a time that the planner has to know.
 
 mod bundle;
 mod chosen;

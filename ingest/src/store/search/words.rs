@@ -1,5 +1,5 @@
-//! Words without a field: compared with openings here and not in the database, which takes seven times as long to make a text of
-//! an opening as to send it.
+//! Words without a field: compared with openings here and not in the database, which takes longer to make a text of an opening than
+//! to find and send it.
 //!
 //! The window is looked through from its end: what is frequent fills a page from the newest part. What is left for what is
 //! rare is looked through on several connections. A month that has an index of words is asked by it, once a look at its newest
