@@ -402,7 +402,7 @@ impl Config {
                 .transpose()?,
             read_max_lag: milliseconds(&mut keys, "database.read_max_lag_ms", 10_000)?,
             data_dir: keys.or("database.data_dir", PathBuf::from(".edgetrail/pg"))?,
-            max_connections: keys.or("database.max_connections", 10)?,
+            max_connections: keys.or("database.max_connections", 20)?,
             shared_buffers_mb: keys.or("database.shared_buffers_mb", 128)?,
         };
         // The sequencer, both lanes of the writer, the accountant and a reader each hold one connection at the same time.

@@ -100,6 +100,8 @@ async fn attend(
         .header_read_timeout(limits.head_within)
         .max_headers(2 * limits.max_headers)
         .max_header_size(2 * limits.max_head_bytes);
+    // A piece of a streamed answer does not wait until the client has confirmed the one before. Refused, the client is gone.
+    let _ = stream.set_nodelay(true);
     let of_requests = seat.clone();
     let service =
         service_fn(move |request| Box::pin(answer(app.clone(), peer, of_requests.clone(), request)));

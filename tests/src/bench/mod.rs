@@ -6,21 +6,25 @@
 //! cost it; [`streams`] pauses one for an hour;
 //! [`export`] reads everything back; [`search`] asks about a year of events; [`retention`] lets a month of events go and puts DELETE
 //! and VACUUM beside it; [`verify`] is the verifier's core on one thread; [`peers`] asks what others cost the application's database.
+//! [`publish`] keeps what was found beside what was wanted, and [`growth`] draws it.
 
 pub mod edge;
 pub mod export;
+pub mod growth;
 pub mod ingest;
 pub mod insight;
 mod load;
 pub mod log;
 pub mod peers;
 mod process;
+pub mod publish;
 mod report;
 pub mod retention;
 pub mod search;
 pub mod streams;
 pub mod tenants;
 pub mod verify;
+mod wanted;
 mod year;
 
 pub use report::Report;

@@ -16,6 +16,11 @@ impl Report {
         self.figures.insert(name.to_owned(), (value * 10_000.0).round() / 10_000.0);
     }
 
+    /// The figures under their names.
+    pub fn figures(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.figures.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
     /// A line for a reader.
     pub fn row(&mut self, what: impl Into<String>, found: impl Into<String>) {
         self.rows.push((what.into(), found.into()));

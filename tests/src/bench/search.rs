@@ -3,6 +3,7 @@
 //! Once with fifty tenants, of which the one that asks has a fifth of all events, and once with a single tenant. Each kind
 //! of question is asked with other values each time, one at a time; the figures are of the wait for the whole answer.
 
+use std::borrow::Cow;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,6 +21,8 @@ use super::{BenchError, Extent, Report};
 use crate::keys::random;
 use crate::stack::{Ingest, IngestSpec, SigningKey, edgetrail_bin, free_port};
 
+/// Events whose search goes without their number in the names of its figures.
+const USUAL: usize = 10_000_000;
 /// The least number of questions of each kind.
 const QUESTIONS: usize = 200;
 /// Bytes of rows that are sent at a time.
@@ -45,23 +48,31 @@ impl Size {
     pub fn of(extent: Extent) -> Self {
         let rows = match extent {
             Extent::Quick => 300_000,
-            Extent::Full => 10_000_000,
+            Extent::Full => USUAL,
         };
         Self { rows, dir: None, tenants: None }
     }
 }
 
 /// Who has the events.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Scene {
     name: &'static str,
     tenants: usize,
-    figures: &'static str,
+    /// What begins the names of its figures.
+    figures: Cow<'static, str>,
+}
+
+impl Scene {
+    /// The same with so many events.
+    fn of_rows(self, rows: usize) -> Self {
+        if rows == USUAL { self } else { Self { figures: format!("{}.{rows}", self.figures).into(), ..self } }
+    }
 }
 
 const SCENES: [Scene; 2] = [
-    Scene { name: "fifty-tenants", tenants: 50, figures: "search" },
-    Scene { name: "one-tenant", tenants: 1, figures: "search.single" },
+    Scene { name: "fifty-tenants", tenants: 50, figures: Cow::Borrowed("search") },
+    Scene { name: "one-tenant", tenants: 1, figures: Cow::Borrowed("search.single") },
 ];
 
 /// The path of a question by its number.
@@ -83,7 +94,7 @@ pub async fn run(size: &Size) -> Result<Report, BenchError> {
             fs::set_permissions(open, fs::Permissions::from_mode(0o755))
                 .map_err(failed("opening a directory"))?;
         }
-        report.extend(ask(size.rows, scene, &dir).await?);
+        report.extend(ask(size.rows, scene.of_rows(size.rows), &dir).await?);
     }
     Ok(report)
 }
@@ -121,14 +132,17 @@ async fn ask(rows: usize, scene: Scene, dir: &Path) -> Result<Report, BenchError
         sqlx::query_scalar("select pg_database_size(current_database())").fetch_one(&mut database).await?;
     report.row("  the database", format!("{:.1} GB", bytes as f64 / 1e9));
     let (address, api_key) = (ingest.address(), ingest.api_key().to_owned());
-    let by = api_key.clone();
+    let (by, of) = (api_key.clone(), scene.clone());
     let (mut report, year) =
-        asked(move || questions(address, &by, &year, scene, &mut report).map(|()| (report, year))).await?;
+        asked(move || questions(address, &by, &year, &of, &mut report).map(|()| (report, year))).await?;
+    if rows > USUAL {
+        return Ok(report);
+    }
     let window = Closed::before(Utc::now());
     for line in window.index(&ingest).await? {
         report.row("  words indexed", line);
     }
-    asked(move || window.questions(address, &api_key, &year, scene, &mut report).map(|()| report)).await
+    asked(move || window.questions(address, &api_key, &year, &scene, &mut report).map(|()| report)).await
 }
 
 async fn asked<T: Send + 'static>(
@@ -174,7 +188,7 @@ impl Closed {
         address: SocketAddr,
         api_key: &str,
         year: &Year,
-        scene: Scene,
+        scene: &Scene,
         report: &mut Report,
     ) -> Result<(), BenchError> {
         let mut client =
@@ -244,7 +258,7 @@ fn questions(
     address: SocketAddr,
     api_key: &str,
     year: &Year,
-    scene: Scene,
+    scene: &Scene,
     report: &mut Report,
 ) -> Result<(), BenchError> {
     let mut client =
@@ -302,7 +316,7 @@ impl Client<'_> {
     fn ask_each(
         &mut self,
         kinds: &[(&str, &Ask)],
-        scene: Scene,
+        scene: &Scene,
         report: &mut Report,
     ) -> Result<(), BenchError> {
         let mut dice = Dice::of(7);
@@ -344,7 +358,7 @@ impl Times {
         self.0.len() >= 20 && self.0.iter().sum::<Duration>() > Duration::from_secs(60)
     }
 
-    fn tell(mut self, name: &str, scene: Scene, report: &mut Report) {
+    fn tell(mut self, name: &str, scene: &Scene, report: &mut Report) {
         self.0.sort_unstable();
         let at = |share: usize| {
             self.0.get(self.0.len() * share / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)

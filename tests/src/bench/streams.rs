@@ -3,12 +3,12 @@
 //! Events have numbers and one producer, so the order in which they must arrive is known: a number that is skipped is missing or
 //! out of order, one that comes back is a repetition.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -89,7 +89,11 @@ impl Receiver {
             .route("/numbers", axum::routing::post(numbers))
             .fallback(everything)
             .with_state(numbered);
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let listener = listener.into_std().map_err(failed("listening"))?;
+        thread::Builder::new()
+            .name("receiver".to_owned())
+            .spawn(move || elsewhere(listener, routes))
+            .map_err(failed("starting a receiver"))?;
         Ok(Self { address, bytes, seen })
     }
 
@@ -120,6 +124,16 @@ impl Receiver {
         let id = made["id"].as_str().ok_or_else(|| BenchError::Answer(made.to_string()))?;
         Ok(id.to_owned())
     }
+}
+
+/// Serves on a thread that gives way: receivers stand on machines of their own.
+fn elsewhere(listener: std::net::TcpListener, routes: Router) -> io::Result<()> {
+    // Elsewhere it would be the whole process.
+    if cfg!(target_os = "linux") {
+        rustix::process::nice(10).map_err(io::Error::from)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { axum::serve(TcpListener::from_std(listener)?, routes).await })
 }
 
 async fn asked(api: &Api, call: Call) -> Result<Value, BenchError> {

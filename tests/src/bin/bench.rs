@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tests::bench::{
-    BenchError, Extent, Report, edge, export, ingest, insight, log, peers, retention, search, streams,
-    tenants, verify,
+    BenchError, Extent, Report, edge, export, growth, ingest, insight, log, peers, publish, retention,
+    search, streams, tenants, verify,
 };
 
 #[derive(Debug, Parser)]
@@ -18,6 +18,9 @@ struct Arguments {
     /// Write the figures as one flat JSON object.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Add the figures to those of this directory of documentation, and make its table and drawing anew.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs")]
+    publish: Option<PathBuf>,
     /// Only one side.
     #[arg(long, value_enum)]
     only: Option<Side>,
@@ -45,8 +48,12 @@ struct Arguments {
 enum Side {
     Edge,
     Export,
+    /// Searches of 1, 3 and 30 million events.
+    Growth,
     Ingest,
     Insight,
+    /// For a table of what was found before.
+    Nothing,
     Peers,
     Search,
     Streams,
@@ -61,6 +68,13 @@ async fn main() -> ExitCode {
     match run(&arguments).await {
         Ok(report) => {
             print!("{report}");
+            let extent = extent(&arguments);
+            if let Some(docs) = &arguments.publish
+                && let Err(error) = publish::publish(&report, extent, docs)
+            {
+                eprintln!("bench: {error}");
+                return ExitCode::FAILURE;
+            }
             if let Some(path) = &arguments.json
                 && let Err(error) = std::fs::write(path, report.json())
             {
@@ -76,8 +90,12 @@ async fn main() -> ExitCode {
     }
 }
 
+fn extent(arguments: &Arguments) -> Extent {
+    if arguments.quick { Extent::Quick } else { Extent::Full }
+}
+
 async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
-    let extent = if arguments.quick { Extent::Quick } else { Extent::Full };
+    let extent = extent(arguments);
     let mut report = Report::default();
     let asked = |side| arguments.only.is_none_or(|only| only == side);
     if asked(Side::Edge) {
@@ -100,7 +118,7 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     if asked(Side::Tenants) {
         report.extend(tenants::run(extent).await?);
     }
-    // These two take longer than all others together.
+    // These take longer than all others together.
     if arguments.only == Some(Side::Streams) {
         report.extend(streams::run(extent, arguments.minutes).await?);
     }
@@ -112,6 +130,12 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
             tenants: arguments.tenants,
         };
         report.extend(search::run(&size).await?);
+    }
+    if arguments.only == Some(Side::Growth) {
+        for rows in growth::SIZES.into_iter().filter(|rows| arguments.rows.is_none_or(|only| only == *rows)) {
+            let dir = arguments.data.as_ref().map(|dir| dir.join(rows.to_string()));
+            report.extend(search::run(&search::Size { rows, dir, tenants: Some(50) }).await?);
+        }
     }
     if asked(Side::Verify) {
         report.extend(verify::run(extent)?);

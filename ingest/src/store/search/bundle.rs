@@ -3,6 +3,8 @@
 //! A search that names nothing but a time beside its words reads by `COPY`, which costs a seventh less than rows of a statement do, and
 //! they a third less than one row with all of them. `COPY` takes no parameters: the tenant is bound all the same, as a setting of the
 //! transaction. Times, an id and a number stand in the statement, so that other months are left out before there is a plan.
+//!
+//! What is read to its end needs no places on the way: comparing each entry of the index with one takes a tenth of the time.
 
 use std::ops::Range;
 
@@ -10,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
-use super::{Position, Scope, push_after};
+use super::{Bounds, End, Position, Scope};
 use crate::receive::rollup::COVERAGE_RECORDED;
 use crate::store::{Doing as _, StoreError, events};
 
@@ -55,17 +57,12 @@ impl Bundle {
         after: Option<Position>,
         size: usize,
     ) -> Result<(), StoreError> {
-        sqlx::query("select set_config('edgetrail.tenant', $1, true)")
-            .bind(&scope.tenant)
-            .execute(&mut *connection)
-            .await
-            .doing(DOING)?;
-        let mut pieces = connection.copy_out_raw(&copy(scope, after, size)).await.doing(DOING)?;
-        let mut reader = CopyReader::default();
-        while let Some(piece) = pieces.try_next().await.doing(DOING)? {
-            reader.take(&piece, self).ok_or(StoreError::Damaged("copy of events"))?;
-        }
-        Ok(())
+        copied(connection, scope, after, Some(size), |filed_at, opening| {
+            self.oldest_at = Some(filed_at);
+            self.push(opening);
+            Ok(())
+        })
+        .await
     }
 
     async fn select(
@@ -76,8 +73,7 @@ impl Bundle {
         size: usize,
     ) -> Result<(), StoreError> {
         let mut sql = QueryBuilder::<Postgres>::new("select opening, filed_at from events");
-        scope.push(&mut sql);
-        push_after(&mut sql, after);
+        scope.push_behind(&mut sql, after);
         sql.push(" order by filed_at desc, id desc limit ").push_bind(i64::try_from(size).unwrap_or(0));
         let mut rows = sql.build().fetch(connection);
         while let Some(row) = rows.try_next().await.doing(DOING)? {
@@ -117,8 +113,7 @@ impl Bundle {
             return Ok(Some(Position { filed_at, id: event.id.uuid() }));
         }
         let mut sql = QueryBuilder::<Postgres>::new("select id from events");
-        scope.push(&mut sql);
-        push_after(&mut sql, after);
+        scope.push_behind(&mut sql, after);
         let before = i64::try_from(self.count()).unwrap_or(0) - 1;
         sql.push(" order by filed_at desc, id desc limit 1 offset ").push_bind(before);
         let id = sql.build_query_scalar().fetch_optional(connection).await.doing(DOING)?;
@@ -126,20 +121,56 @@ impl Bundle {
     }
 }
 
-/// The statement that copies so many events of a scope that asks for nothing but a time.
-fn copy(scope: &Scope, after: Option<Position>, size: usize) -> String {
+/// Gives every opening of a scope that asks for nothing but a time to `take`, and when it is filed, newest first, from behind a place on.
+///
+/// # Errors
+/// If the database refuses, and those of `take`.
+pub(super) async fn each(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    after: Option<Position>,
+    take: impl FnMut(DateTime<Utc>, &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    copied(connection, scope, after, None, take).await
+}
+
+async fn copied(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    after: Option<Position>,
+    size: Option<usize>,
+    mut take: impl FnMut(DateTime<Utc>, &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    sqlx::query("select set_config('edgetrail.tenant', $1, true)")
+        .bind(&scope.tenant)
+        .execute(&mut *connection)
+        .await
+        .doing(DOING)?;
+    let mut pieces = connection.copy_out_raw(&copy(scope, after, size)).await.doing(DOING)?;
+    let mut reader = CopyReader::default();
+    while let Some(piece) = pieces.try_next().await.doing(DOING)? {
+        reader.take(&piece, &mut take)?;
+    }
+    Ok(())
+}
+
+/// The statement that copies so many events of a scope that asks for nothing but a time, or all of them.
+fn copy(scope: &Scope, after: Option<Position>, size: Option<usize>) -> String {
     let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let mut filed = format!("filed_at >= '{}'", time(scope.from));
-    if let Some(to) = scope.to {
-        filed += &format!(" and filed_at < '{}'", time(to));
-    }
-    if let Some(Position { filed_at, id }) = after {
+    let Bounds { from, end } = scope.bounds(after);
+    let end = match end {
+        End::Open => String::new(),
+        End::Before(to) => format!("and filed_at < '{}'", time(to)),
         // A row comparison alone prunes no partition.
-        filed += &format!(" and filed_at <= '{0}' and (filed_at, id) < ('{0}', '{id}')", time(filed_at));
-    }
+        End::Behind(Position { filed_at, id }) => {
+            format!("and filed_at <= '{0}' and (filed_at, id) < ('{0}', '{id}')", time(filed_at))
+        }
+    };
+    let from = time(from);
+    let limit = size.map_or_else(String::new, |size| format!(" limit {size}"));
     format!(
-        "copy (select filed_at, opening from events where tenant_id = current_setting('edgetrail.tenant') and {filed}
-             and action <> '{COVERAGE_RECORDED}' order by filed_at desc, id desc limit {size}) to stdout (format binary)"
+        "copy (select filed_at, opening from events where tenant_id = current_setting('edgetrail.tenant') and filed_at >= '{from}' {end}
+             and action <> '{COVERAGE_RECORDED}' order by filed_at desc, id desc{limit}) to stdout (format binary)"
     )
 }
 
@@ -152,39 +183,50 @@ struct CopyReader {
 }
 
 impl CopyReader {
-    /// Adds the openings that are whole. None if this is not what was asked for.
-    fn take(&mut self, piece: &[u8], bundle: &mut Bundle) -> Option<()> {
+    /// Gives the rows that are whole to `row`.
+    ///
+    /// # Errors
+    /// If this is not what was asked for, and those of `row`.
+    fn take(
+        &mut self,
+        piece: &[u8],
+        row: &mut impl FnMut(DateTime<Utc>, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         if self.rest.is_empty() {
-            self.rest = self.read(piece, bundle)?.to_vec();
+            self.rest = self.read(piece, row)?.to_vec();
         } else {
             let mut whole = std::mem::take(&mut self.rest);
             whole.extend_from_slice(piece);
-            self.rest = self.read(&whole, bundle)?.to_vec();
+            self.rest = self.read(&whole, row)?.to_vec();
         }
-        Some(())
+        Ok(())
     }
 
     /// What is left behind the last whole row.
-    fn read<'a>(&mut self, mut bytes: &'a [u8], bundle: &mut Bundle) -> Option<&'a [u8]> {
+    fn read<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        row: &mut impl FnMut(DateTime<Utc>, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<&'a [u8], StoreError> {
+        const WRONG: StoreError = StoreError::Damaged("copy of events");
         if !self.has_begun {
             // A signature of 11 bytes, flags, and the length of an extension, which there is none of.
-            let Some((head, rest)) = bytes.split_at_checked(19) else { return Some(bytes) };
+            let Some((head, rest)) = bytes.split_at_checked(19) else { return Ok(bytes) };
             if head != b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0" {
-                return None;
+                return Err(WRONG);
             }
             (self.has_begun, bytes) = (true, rest);
         }
         loop {
-            let Some((fields, rest)) = bytes.split_first_chunk() else { return Some(bytes) };
+            let Some((fields, rest)) = bytes.split_first_chunk() else { return Ok(bytes) };
             match i16::from_be_bytes(*fields) {
-                -1 => return rest.is_empty().then_some(rest),
+                -1 => return if rest.is_empty() { Ok(rest) } else { Err(WRONG) },
                 2 => {}
-                _ => return None,
+                _ => return Err(WRONG),
             }
-            let Some((filed_at, rest)) = field(rest)? else { return Some(bytes) };
-            let Some((opening, rest)) = field(rest)? else { return Some(bytes) };
-            bundle.oldest_at = Some(time(filed_at)?);
-            bundle.push(opening);
+            let Some((filed_at, rest)) = field(rest).ok_or(WRONG)? else { return Ok(bytes) };
+            let Some((opening, rest)) = field(rest).ok_or(WRONG)? else { return Ok(bytes) };
+            row(time(filed_at).ok_or(WRONG)?, opening)?;
             bytes = rest;
         }
     }
@@ -226,31 +268,41 @@ mod tests {
     fn a_copy_is_read_in_whatever_pieces_it_comes() {
         let bytes = copied(&[(0, b"one"), (86_400_000_000, b""), (1, b"\x01three")]);
         for length in 1..bytes.len() + 1 {
-            let (mut reader, mut bundle) = (CopyReader::default(), Bundle::default());
+            let (mut reader, mut rows) = (CopyReader::default(), Vec::new());
             for piece in bytes.chunks(length) {
-                reader.take(piece, &mut bundle).expect("a copy");
+                let mut row = |filed_at: DateTime<Utc>, opening: &[u8]| {
+                    rows.push((filed_at.timestamp_micros() - 946_684_800_000_000, opening.to_vec()));
+                    Ok(())
+                };
+                reader.take(piece, &mut row).expect("a copy");
             }
             assert!(reader.rest.is_empty());
-            assert_eq!(bundle.openings().collect::<Vec<_>>(), [&b"one"[..], b"", b"\x01three"]);
-            let expected = DateTime::from_timestamp_micros(946_684_800_000_001);
-            assert_eq!(bundle.oldest_at, expected);
+            assert_eq!(
+                rows,
+                [(0, b"one".to_vec()), (86_400_000_000, Vec::new()), (1, b"\x01three".to_vec())]
+            );
         }
+    }
+
+    fn scope(from: &str, to: Option<&str>) -> Scope {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
+        let query = shared::search::Query::of(Vec::new());
+        Scope { tenant: "it's".to_owned(), from: at(from), to: to.map(at), query, now: at(from).into() }
     }
 
     #[test]
     fn a_copy_names_times_and_a_place_and_no_tenant() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
-        let from = at("2026-10-01T00:00:00Z");
-        let query = shared::search::Query::of(Vec::new());
-        let scope = Scope { tenant: "it's".to_owned(), from, to: None, query, now: from.into() };
-        let place = Position { filed_at: at("2026-10-05T00:00:00.000001Z"), id: uuid::Uuid::nil() };
-        let text = copy(&scope, Some(place), 7);
-        assert!(text.contains(
-            "filed_at >= '2026-10-01T00:00:00.000000Z' and filed_at <= '2026-10-05T00:00:00.000001Z'"
-        ));
+        let scope = scope("2026-10-01T00:00:00Z", Some("2026-10-06T00:00:00Z"));
+        let at = "2026-10-05T00:00:00.000001Z".parse().expect("a time");
+        let place = Position { filed_at: at, id: uuid::Uuid::nil() };
+        let text = copy(&scope, Some(place), Some(7));
+        let times = "filed_at >= '2026-10-01T00:00:00.000000Z' and filed_at <= '2026-10-05T00:00:00.000001Z'";
+        assert!(text.contains(times) && text.contains("limit 7") && !text.contains("it's"), "{text}");
+        assert!(!text.contains("filed_at < '"), "one end: {text}");
+        let ended = copy(&Scope { to: Some(at), ..scope }, Some(place), None);
         assert!(
-            text.contains("limit 7") && !text.contains("it's") && !text.contains("filed_at < '"),
-            "{text}"
+            ended.contains("filed_at < '2026-10-05T00:00:00.000001Z'") && !ended.contains(", id) <"),
+            "{ended}"
         );
     }
 
@@ -268,11 +320,10 @@ mod tests {
         for (at, byte) in wrong {
             let mut bytes = whole.clone();
             bytes[at] = byte;
-            let read = CopyReader::default().take(&bytes, &mut Bundle::default());
-            assert_eq!(read, None, "byte {at}");
+            assert!(CopyReader::default().take(&bytes, &mut |_, _| Ok(())).is_err(), "byte {at}");
         }
         let mut more = whole;
         more.push(0);
-        assert_eq!(CopyReader::default().take(&more, &mut Bundle::default()), None);
+        assert!(CopyReader::default().take(&more, &mut |_, _| Ok(())).is_err());
     }
 }

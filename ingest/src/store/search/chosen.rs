@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Executor as _, FromRow as _, Postgres, QueryBuilder, Row as _};
 
 use super::condition::{byte_escaped, like_escaped};
-use super::{Position, Scope, push_after};
+use super::{Position, Scope};
 use crate::store::events::StoredEvent;
 use crate::store::text_index::{Month, TEXT};
 use crate::store::{Doing as _, Store, StoreError, roll_back};
@@ -92,8 +92,7 @@ pub(super) async fn chosen(
              select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
              from events",
     );
-    scope.push(&mut sql);
-    push_after(&mut sql, after);
+    scope.push_behind(&mut sql, after);
     sql.push(") found on true order by found.filed_at desc, found.id desc");
     // Planned for these words: a plan for any words may be another one.
     let asked = sql.build().persistent(false).fetch_all(&mut *transaction).await.doing(doing);

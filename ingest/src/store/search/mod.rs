@@ -58,29 +58,81 @@ pub struct Position {
 impl Scope {
     /// Whether it asks for nothing but a time, which `from` and `to` say as a whole.
     fn is_only_time(&self) -> bool {
-        self.query.conjuncts().iter().all(|expr| matches!(expr, Expr::Term(Term::When(_))))
+        self.query.conjuncts().iter().all(is_time)
     }
 
     /// The `where` of a statement over `events`.
     fn push(&self, sql: &mut QueryBuilder<Postgres>) {
+        self.push_behind(sql, None);
+    }
+
+    /// The same of what stands behind a place in the list.
+    fn push_behind(&self, sql: &mut QueryBuilder<Postgres>, after: Option<Position>) {
+        let bounds = self.bounds(after);
         sql.push(" where tenant_id = ").push_bind(self.tenant.clone());
-        sql.push(" and filed_at >= ").push_bind(self.from);
-        if let Some(to) = self.to {
-            sql.push(" and filed_at < ").push_bind(to);
+        sql.push(" and filed_at >= ").push_bind(bounds.from);
+        match bounds.end {
+            End::Open => {}
+            End::Before(to) => {
+                sql.push(" and filed_at < ").push_bind(to);
+            }
+            End::Behind(Position { filed_at, id }) => {
+                // A row comparison alone prunes no partition.
+                sql.push(" and filed_at <= ").push_bind(filed_at);
+                sql.push(" and (filed_at, id) < (").push_bind(filed_at).push(", ").push_bind(id).push(")");
+            }
         }
-        push_query(sql, &self.query, self.now);
+        push_query(sql, self.query.conjuncts().iter().filter(|expr| !is_time(expr)), self.now);
+    }
+
+    /// Its time and that of its query as one, with one end: beside the comparison of a row, PostgreSQL 18 walks an index from
+    /// another end to the row, one entry after the other.
+    fn bounds(&self, after: Option<Position>) -> Bounds {
+        let asked = self.query.window(self.now);
+        let from = asked.from.map_or(self.from, |from| from.to_utc().max(self.from));
+        let to = [self.to, asked.to.map(Timestamp::to_utc)].into_iter().flatten().min();
+        let end = match (after, to) {
+            (Some(place), Some(to)) if to <= place.filed_at => End::Before(to),
+            (Some(place), _) => End::Behind(place),
+            (None, Some(to)) => End::Before(to),
+            (None, None) => End::Open,
+        };
+        Bounds { from, end }
     }
 }
 
+/// When the events of a search are filed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    from: DateTime<Utc>,
+    end: End,
+}
+
+/// Where a search ends that goes back in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Before(DateTime<Utc>),
+    Behind(Position),
+}
+
+fn is_time(expr: &Expr) -> bool {
+    matches!(expr, Expr::Term(Term::When(_)))
+}
+
 /// What holds of events, as further conditions of a statement.
-fn push_query(sql: &mut QueryBuilder<Postgres>, query: &Query, now: Timestamp) {
+fn push_query<'a>(
+    sql: &mut QueryBuilder<Postgres>,
+    conjuncts: impl Iterator<Item = &'a Expr> + Clone,
+    now: Timestamp,
+) {
     // The edge's own counts are read as coverage, unless somebody asks for them.
     let names_events =
         |term: &Term| matches!(term, Term::Text(TextField::Action, _) | Term::Id(_) | Term::Batch(_));
-    if !query.mentions(names_events) {
+    if !conjuncts.clone().any(|expr| expr.mentions(names_events)) {
         sql.push(" and action <> ").push_bind(COVERAGE_RECORDED);
     }
-    for expr in query.conjuncts() {
+    for expr in conjuncts {
         sql.push(" and ");
         condition::push(sql, expr, now);
     }
@@ -103,18 +155,7 @@ pub async fn page(
         "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
          from events",
     );
-    scope.push(&mut sql);
-    push_after(&mut sql, after);
+    scope.push_behind(&mut sql, after);
     sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
     sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
-}
-
-/// Only what stands behind a place in the list.
-fn push_after(sql: &mut QueryBuilder<Postgres>, after: Option<Position>) {
-    if let Some(after) = after {
-        // A row comparison alone prunes no partition.
-        sql.push(" and filed_at <= ").push_bind(after.filed_at);
-        sql.push(" and (filed_at, id) < (").push_bind(after.filed_at);
-        sql.push(", ").push_bind(after.id).push(")");
-    }
 }

@@ -26,7 +26,7 @@ pub async fn of_batches(
     );
     sql.push_bind(tenant.to_owned());
     sql.push(" and batch_id = any(").push_bind(batches.to_vec()).push(")");
-    push_query(&mut sql, query, now);
+    push_query(&mut sql, query.conjuncts().iter(), now);
     sql.push(" order by array_position(").push_bind(batches.to_vec()).push(", batch_id), position");
     let mut rows = sql.build_query_as::<Swept>().fetch(store.pool());
     let (mut found, mut len) = (Vec::new(), 0);

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Position, Scope, push_after};
+use super::{Position, Scope};
 use crate::store::{Doing as _, Store, StoreError, commit};
 
 /// Events of one page at most.
@@ -60,9 +60,8 @@ impl Sweep {
             "select id, filed_at, received_at, opening,
              case when get_byte(opening, 0) = 2 then actor_id end as pseudonym, batch_id, position from events",
         );
-        self.scope.push(&mut sql);
+        self.scope.push_behind(&mut sql, self.after);
         sql.push(" and received_at <= ").push_bind(self.until);
-        push_after(&mut sql, self.after);
         let limit = i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX);
         sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
         let mut transaction = self.store.begin_in_order().await?;

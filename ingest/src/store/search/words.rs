@@ -5,12 +5,15 @@
 //! rare is looked through on several connections. A month that has an index of words is asked by it, once a look at its newest
 //! events has not filled the page.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use memchr::memmem;
 use shared::search::{Expr, Pattern, Query, Term};
 use tokio::task::JoinSet;
 
-use super::bundle::Bundle;
+use super::bundle::{self, Bundle};
 use super::chosen::{Choice, chosen};
 use super::condition::json_escaped;
 use super::{Position, Scope};
@@ -18,10 +21,11 @@ use crate::store::events::{self, StoredEvent};
 use crate::store::text_index::{self, Month, State};
 use crate::store::{Doing as _, Store, StoreError};
 
-/// Parts of a window: the newest is looked through by itself, the others together.
-const PARTS: i32 = 9;
-/// Connections on which the others are looked through.
-const SCANS: i32 = 4;
+/// Parts of a window: the newest is looked through by itself, the others together. So many that those who look through them end at
+/// the same time.
+const PARTS: i32 = 33;
+/// Connections on which the others are looked through, the newest first; at most half of the pool.
+const SCANS: u32 = 8;
 /// Events that are looked at first: what is frequent is among them.
 const FIRST_TOGETHER: usize = 500;
 /// Events that are read at once: 5 MB of usual ones.
@@ -213,7 +217,7 @@ impl Words {
         let mut found = Vec::new();
         if peek {
             let part = (stretch.from, stretch.to);
-            let scanned = self.clone().scan(store.clone(), part, after, limit, PEEK).await?;
+            let scanned = self.scan(store, part, after, limit, PEEK).await?;
             found = scanned.found;
             match scanned.stopped_at {
                 Some(place) if found.len() < limit => after = Some(place),
@@ -248,22 +252,36 @@ impl Words {
         limit: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let part = (end - from) / PARTS;
-        let edge = |at: i32| if at == PARTS { from } else { end - part * at };
+        let edge = move |at: i32| if at == PARTS { from } else { end - part * at };
         let newest = (edge(1), to);
-        let mut found = self.clone().scan(store.clone(), newest, after, limit, usize::MAX).await?.found;
+        let mut found = self.scan(store, newest, after, limit, usize::MAX).await?.found;
         if found.len() >= limit {
             return Ok(found);
         }
+        let (next, end) = (Arc::new(AtomicI32::new(1)), Arc::new(AtomicI32::new(PARTS)));
+        let wanted = limit - found.len();
         let mut scans = JoinSet::new();
-        for at in 0..SCANS {
-            let (first, last) = (1 + (PARTS - 1) * at / SCANS, 1 + (PARTS - 1) * (at + 1) / SCANS);
-            let part = (edge(last), Some(edge(first)));
-            let scan = self.clone().scan(store.clone(), part, after, limit - found.len(), usize::MAX);
-            scans.spawn(async move { scan.await.map(|scanned| (at, scanned.found)) });
+        for _ in 0..SCANS.min(store.pool().options().get_max_connections() / 2) {
+            let (words, store, next, end) = (self.clone(), store.clone(), next.clone(), end.clone());
+            scans.spawn(async move {
+                let mut looked = Vec::new();
+                loop {
+                    let at = next.fetch_add(1, Relaxed);
+                    if at >= end.load(Relaxed) {
+                        return Ok::<_, StoreError>(looked);
+                    }
+                    let part = (edge(at + 1), Some(edge(at)));
+                    let found = words.whole(&store, part, after, wanted).await?;
+                    if found.len() >= wanted {
+                        end.fetch_min(at + 1, Relaxed);
+                    }
+                    looked.push((at, found));
+                }
+            });
         }
         let mut parts = Vec::new();
-        while let Some(part) = scans.join_next().await {
-            parts.push(part.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?);
+        while let Some(looked) = scans.join_next().await {
+            parts.extend(looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?);
         }
         parts.sort_unstable_by_key(|(at, _)| *at);
         found.extend(parts.into_iter().flat_map(|(_, page)| page));
@@ -271,10 +289,43 @@ impl Words {
         Ok(found)
     }
 
+    /// The newest events of a part of the window that have all of them, where few have: the part is read to its end.
+    async fn whole(
+        &self,
+        store: &Store,
+        (from, to): (DateTime<Utc>, Option<DateTime<Utc>>),
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let scope = Scope { from, to, ..self.rest.clone() };
+        if !scope.is_only_time() {
+            return Ok(self.scan(store, (from, to), after, limit, usize::MAX).await?.found);
+        }
+        let (mut ids, mut oldest_at, mut lower) = (Vec::new(), from, Vec::new());
+        let mut transaction = store.begin_in_order().await?;
+        let take = |filed_at, opening: &[u8]| {
+            if ids.len() < limit && self.are_in(opening, &mut lower) {
+                ids.push(events::read(opening).ok_or(StoreError::Damaged("event"))?.id.uuid());
+                oldest_at = filed_at;
+            }
+            Ok(())
+        };
+        bundle::each(&mut transaction, &scope, after, take).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = events::those(&mut transaction, scope.tenant.as_str(), &ids, (oldest_at, to)).await?;
+        if ids.len() == limit && found.len() < limit {
+            // Some have gone before they were read, and what follows them was not looked at.
+            return Ok(self.scan(store, (from, to), after, limit, usize::MAX).await?.found);
+        }
+        Ok(found)
+    }
+
     /// The newest events of a part of the window that have all of them, among so many bundles.
     async fn scan(
-        self,
-        store: Store,
+        &self,
+        store: &Store,
         (from, to): (DateTime<Utc>, Option<DateTime<Utc>>),
         mut after: Option<Position>,
         limit: usize,

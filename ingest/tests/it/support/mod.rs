@@ -5,6 +5,7 @@ mod balancer;
 pub(crate) mod cluster;
 mod cosigner;
 mod http;
+mod prepared;
 mod producer;
 mod provider;
 pub(crate) mod receiver;
@@ -165,6 +166,9 @@ impl Server {
         all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         if let Some(url) = cluster::url().filter(|_| !all.iter().any(|(name, _)| name == "DATABASE_URL")) {
             all.push(("DATABASE_URL".to_owned(), Box::pin(cluster::database(&url, dir.path())).await));
+        }
+        if !all.iter().any(|(name, _)| name == "DATABASE_URL") {
+            Box::pin(prepared::database(&data_dir)).await;
         }
         let environment = Environment { variables: all };
         let config = Config::load(Some(&file), &environment).expect("valid");
