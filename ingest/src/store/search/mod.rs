@@ -31,6 +31,10 @@ use super::events::StoredEvent;
 use super::{Doing as _, Store, StoreError};
 use crate::receive::rollup::COVERAGE_RECORDED;
 
+/// What a page tells of events.
+const PAGE: &str = "select id, filed_at, received_at, opening, \
+    case when get_byte(opening, 0) = 2 then actor_id end as pseudonym from events";
+
 /// Which events.
 #[derive(Debug, Clone)]
 pub struct Scope {
@@ -151,10 +155,7 @@ pub async fn page(
     if let Some(words) = Words::of(scope) {
         return words.page(store, after, usize::try_from(limit).unwrap_or(0)).await;
     }
-    let mut sql = QueryBuilder::<Postgres>::new(
-        "select id, filed_at, received_at, opening, case when get_byte(opening, 0) = 2 then actor_id end as pseudonym
-         from events",
-    );
+    let mut sql = QueryBuilder::<Postgres>::new(PAGE);
     scope.push_behind(&mut sql, after);
     sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
     sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")

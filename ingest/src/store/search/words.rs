@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use chrono::{DateTime, TimeDelta, Utc};
 use memchr::memmem;
 use shared::search::{Expr, Pattern, Query, Term};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use tokio::task::JoinSet;
 
 use super::bundle::{self, Bundle};
@@ -254,11 +255,21 @@ impl Words {
         let part = (end - from) / PARTS;
         let edge = move |at: i32| if at == PARTS { from } else { end - part * at };
         let newest = (edge(1), to);
-        let mut found = self.scan(store, newest, after, limit, usize::MAX).await?.found;
+        let Scanned { mut found, stopped_at } = self.scan(store, newest, after, limit, PEEK).await?;
+        let (first, after) = match stopped_at {
+            // None in so many: the rest is looked through together, that of the newest part as well.
+            Some(place) if found.is_empty() => (0, Some(place)),
+            Some(place) => {
+                let wanted = limit - found.len();
+                found.extend(self.scan(store, newest, Some(place), wanted, usize::MAX).await?.found);
+                (1, Some(place))
+            }
+            None => (1, after),
+        };
         if found.len() >= limit {
             return Ok(found);
         }
-        let (next, end) = (Arc::new(AtomicI32::new(1)), Arc::new(AtomicI32::new(PARTS)));
+        let (next, end) = (Arc::new(AtomicI32::new(first)), Arc::new(AtomicI32::new(PARTS)));
         let wanted = limit - found.len();
         let mut scans = JoinSet::new();
         for _ in 0..SCANS.min(store.pool().options().get_max_connections() / 2) {
@@ -270,7 +281,7 @@ impl Words {
                     if at >= end.load(Relaxed) {
                         return Ok::<_, StoreError>(looked);
                     }
-                    let part = (edge(at + 1), Some(edge(at)));
+                    let part = (edge(at + 1), if at == 0 { to } else { Some(edge(at)) });
                     let found = words.whole(&store, part, after, wanted).await?;
                     if found.len() >= wanted {
                         end.fetch_min(at + 1, Relaxed);
@@ -301,21 +312,21 @@ impl Words {
         if !scope.is_only_time() {
             return Ok(self.scan(store, (from, to), after, limit, usize::MAX).await?.found);
         }
-        let (mut ids, mut oldest_at, mut lower) = (Vec::new(), from, Vec::new());
+        let (mut places, mut lower) = (Vec::new(), Vec::new());
         let mut transaction = store.begin_in_order().await?;
         let take = |filed_at, opening: &[u8]| {
-            if ids.len() < limit && self.are_in(opening, &mut lower) {
-                ids.push(events::read(opening).ok_or(StoreError::Damaged("event"))?.id.uuid());
-                oldest_at = filed_at;
+            if places.len() < limit && self.are_in(opening, &mut lower) {
+                let event = events::read(opening).ok_or(StoreError::Damaged("event"))?;
+                places.push(Position { filed_at, id: event.id.uuid() });
             }
             Ok(())
         };
         bundle::each(&mut transaction, &scope, after, take).await?;
-        if ids.is_empty() {
+        if places.is_empty() {
             return Ok(Vec::new());
         }
-        let found = events::those(&mut transaction, scope.tenant.as_str(), &ids, (oldest_at, to)).await?;
-        if ids.len() == limit && found.len() < limit {
+        let found = standing_at(&mut transaction, &scope.tenant, &places).await?;
+        if places.len() == limit && found.len() < limit {
             // Some have gone before they were read, and what follows them was not looked at.
             return Ok(self.scan(store, (from, to), after, limit, usize::MAX).await?.found);
         }
@@ -377,6 +388,20 @@ impl Words {
             size = TOGETHER;
         }
     }
+}
+
+/// The events at some places, newest first.
+async fn standing_at(
+    connection: &mut PgConnection,
+    tenant: &str,
+    places: &[Position],
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let (times, ids): (Vec<_>, Vec<_>) = places.iter().map(|place| (place.filed_at, place.id)).unzip();
+    let mut sql = QueryBuilder::<Postgres>::new(super::PAGE);
+    sql.push(" where tenant_id = ").push_bind(tenant);
+    sql.push(" and filed_at = any(").push_bind(times).push(") and id = any(").push_bind(ids);
+    sql.push(") order by filed_at desc, id desc");
+    sql.build_query_as().fetch_all(connection).await.doing("looking for words")
 }
 
 #[cfg(test)]
