@@ -24,7 +24,8 @@ use crate::scene::{creating_application, creation};
 /// Files whose unmarked blocks the tests below run.
 const RUN_HERE: [&str; 3] = ["docs/access.md", "docs/own-pack.md", "docs/verify.md"];
 /// What may be missing on a machine that runs the tests.
-const NEEDS: [&str; 3] = ["cloudflare", "a second build of the backend", "a Citus cluster"];
+const NEEDS: [&str; 4] =
+    ["cloudflare", "a second build of the backend", "a Citus cluster", "a quiet machine for hours"];
 
 /// A fenced block of commands.
 #[derive(Debug)]
