@@ -53,7 +53,7 @@ pub fn publish(report: &Report, extent: Extent, docs: &Path) -> Result<(), Bench
     let page = docs.join(PAGE);
     let old = fs::read_to_string(&page).map_err(failed("reading the page of benchmarks"))?;
     write(&page, &filled(&old, &figures)?)?;
-    write(&docs.join(DRAWING), &growth::drawing(&growth::lines(&values(&figures))))
+    write(&docs.join(DRAWING), &drawn(&figures))
 }
 
 /// The figures of a documentation directory; none if there is no file.
