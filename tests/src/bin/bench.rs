@@ -48,7 +48,7 @@ struct Arguments {
 enum Side {
     Edge,
     Export,
-    /// Searches of 1, 3 and 30 million events.
+    /// Searches of 1, 3, 10 and 30 million events.
     Growth,
     Ingest,
     Insight,

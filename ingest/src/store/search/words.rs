@@ -22,10 +22,10 @@ use crate::store::events::{self, StoredEvent};
 use crate::store::text_index::{self, Month, State};
 use crate::store::{Doing as _, Store, StoreError};
 
-/// Parts of a window: the newest is looked through by itself, the others together. So many that those who look through them end at
-/// the same time.
+/// Parts of a window: they are looked through together, the newest by itself before them unless its newest events have none. So many
+/// that those who look through them end at the same time.
 const PARTS: i32 = 33;
-/// Connections on which the others are looked through, the newest first; at most half of the pool.
+/// Connections on which parts are looked through together, the newest first; at most half of the pool.
 const SCANS: u32 = 8;
 /// Events that are looked at first: what is frequent is among them.
 const FIRST_TOGETHER: usize = 500;
