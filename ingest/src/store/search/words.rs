@@ -13,11 +13,13 @@ use memchr::memmem;
 use shared::search::{Expr, Pattern, Query, Term};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::bundle::{self, Bundle};
 use super::chosen::{Choice, chosen};
 use super::condition::json_escaped;
 use super::{Position, Scope};
+use crate::receive::rollup::COVERAGE_RECORDED;
 use crate::store::events::{self, StoredEvent};
 use crate::store::text_index::{self, Month, State};
 use crate::store::{Doing as _, Store, StoreError};
@@ -312,21 +314,23 @@ impl Words {
         if !scope.is_only_time() {
             return Ok(self.scan(store, (from, to), after, limit, usize::MAX).await?.found);
         }
-        let (mut places, mut lower) = (Vec::new(), Vec::new());
+        let (mut ids, mut lower) = (Vec::new(), Vec::new());
         let mut transaction = store.begin_in_order().await?;
-        let take = |filed_at, opening: &[u8]| {
-            if places.len() < limit && self.are_in(opening, &mut lower) {
+        let take = |opening: &[u8]| {
+            if ids.len() < limit && self.are_in(opening, &mut lower) {
                 let event = events::read(opening).ok_or(StoreError::Damaged("event"))?;
-                places.push(Position { filed_at, id: event.id.uuid() });
+                if event.action.as_str() != COVERAGE_RECORDED {
+                    ids.push(event.id.uuid());
+                }
             }
             Ok(())
         };
         bundle::each(&mut transaction, &scope, after, take).await?;
-        if places.is_empty() {
+        if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let found = standing_at(&mut transaction, &scope.tenant, &places).await?;
-        if places.len() == limit && found.len() < limit {
+        let found = those(&mut transaction, &scope, after, &ids).await?;
+        if ids.len() == limit && found.len() < limit {
             // Some have gone before they were read, and what follows them was not looked at.
             return Ok(self.scan(store, (from, to), after, limit, usize::MAX).await?.found);
         }
@@ -390,17 +394,16 @@ impl Words {
     }
 }
 
-/// The events at some places, newest first.
-async fn standing_at(
+/// Events of a scope by their ids, newest first, from behind a place on.
+async fn those(
     connection: &mut PgConnection,
-    tenant: &str,
-    places: &[Position],
+    scope: &Scope,
+    after: Option<Position>,
+    ids: &[Uuid],
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    let (times, ids): (Vec<_>, Vec<_>) = places.iter().map(|place| (place.filed_at, place.id)).unzip();
     let mut sql = QueryBuilder::<Postgres>::new(super::PAGE);
-    sql.push(" where tenant_id = ").push_bind(tenant);
-    sql.push(" and filed_at = any(").push_bind(times).push(") and id = any(").push_bind(ids);
-    sql.push(") order by filed_at desc, id desc");
+    scope.push_behind(&mut sql, after);
+    sql.push(" and id = any(").push_bind(ids).push(") order by filed_at desc, id desc");
     sql.build_query_as().fetch_all(connection).await.doing("looking for words")
 }
 
