@@ -133,6 +133,9 @@ impl Database {
             }
         };
         let mut store = Store::open(&options, config.database.max_connections);
+        if embedded.is_some() {
+            store = store.on_this_machine(&options);
+        }
         if let Some(url) = &config.database.read_url {
             let options: PgConnectOptions =
                 url.reveal().parse().map_err(|_| ServeError::Url("database.read_url"))?;
@@ -290,7 +293,8 @@ impl Backend {
             config.log.key_file.with_file_name("exports"),
         ));
         let vault = config.sinks.key_file.as_deref().map(Vault::load_or_create).transpose()?;
-        let sinks = Sinks::new(store.clone(), clock.clone(), config.sinks, vault, config.log.origin.clone())
+        let followers = store.of_followers();
+        let sinks = Sinks::new(followers, clock.clone(), config.sinks, vault, config.log.origin.clone())
             .map_err(ServeError::Threads)?;
         let fingerprints = config.hash_key_file.as_deref().map(FingerprintKey::load).transpose()?;
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
@@ -378,9 +382,10 @@ impl Backend {
             self.state.receiver.clone(),
             policies_stopped,
         ));
+        let followers = self.state.store.of_followers();
         let (stop_correlation, correlation_stopped) = watch::channel(false);
         let inference = tokio::spawn(inference::run(
-            self.state.store.clone(),
+            followers.clone(),
             self.state.recorder.clone(),
             self.state.clock.clone(),
             correlation_stopped.clone(),
@@ -389,10 +394,9 @@ impl Backend {
         let (stop_publisher, publisher_stopped) = watch::channel(false);
         let publisher = self.publisher.map(|publisher| tokio::spawn(publisher.run(publisher_stopped)));
         let reconciler =
-            Reconciler::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+            Reconciler::new(followers.clone(), self.state.recorder.clone(), self.state.clock.clone());
         let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
-        let follow =
-            Follow::new(self.state.store.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let follow = Follow::new(followers.clone(), self.state.recorder.clone(), self.state.clock.clone());
         let (stop_privacy, privacy_stopped) = watch::channel(false);
         let mut privacy =
             tokio::spawn(Arc::clone(&self.state.privacy).run(self.erasure_sweep, privacy_stopped));
@@ -404,7 +408,7 @@ impl Backend {
             tokio::spawn(retention::run(retention, self.retention.interval, retention_stopped))
         });
         let tallies = tokio::spawn(tally::follow::run(
-            self.state.store.clone(),
+            followers.clone(),
             self.state.clock.clone(),
             self.state.stopping.clone(),
         ));
@@ -420,13 +424,12 @@ impl Backend {
         let disowned = tokio::spawn(Arc::clone(&self.state.own_activity.disowned).run(disowned_stopped));
         let (stop_detection, detection_stopped) = watch::channel(false);
         let detection = tokio::spawn(detect::run(
-            self.state.store.clone(),
+            followers.clone(),
             Arc::clone(&self.state.rules),
             self.state.clock.clone(),
             detection_stopped,
         ));
-        let executions =
-            tokio::spawn(execution::follow::run(self.state.store.clone(), self.state.stopping.clone()));
+        let executions = tokio::spawn(execution::follow::run(followers, self.state.stopping.clone()));
         let vitals = tokio::spawn(vitals::run(
             self.state.readiness(),
             self.state.clock.clone(),

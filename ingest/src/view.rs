@@ -29,8 +29,7 @@ pub fn view(stored: &StoredEvent) -> Result<Value, StoreError> {
 
 /// The view of a stored event that was read already.
 pub fn view_of(stored: &StoredEvent, event: &Event, erased: &[&str]) -> Value {
-    serde_json::to_value(View::with(stored, event, erased, |text| Document::Value(text.value())))
-        .expect("an event is JSON")
+    serde_json::to_value(View::of_read(stored, event, erased)).expect("an event is JSON")
 }
 
 /// A stored event as it is written: without a tree of values in between, which costs more than everything else about a line.
@@ -110,6 +109,11 @@ impl<'a> View<'a> {
     /// Of a stored event that was read already, and the names of what is erased of it.
     pub fn of(stored: &'a StoredEvent, event: &'a Event, erased: &'a [&'a str]) -> Self {
         Self::with(stored, event, erased, Document::of)
+    }
+
+    /// The same for what does not write texts of JSON as they are: its documents are read.
+    pub fn of_read(stored: &'a StoredEvent, event: &'a Event, erased: &'a [&'a str]) -> Self {
+        Self::with(stored, event, erased, |text| Document::Value(text.value()))
     }
 
     fn with(

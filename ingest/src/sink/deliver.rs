@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::event::{RetentionClass, Severity, Timestamp};
-use shared::search;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -22,6 +21,7 @@ use super::destination::{Destination, Item, Parcel};
 use super::feed::{self, Damaged, Page, Place};
 use super::send::SendError;
 use super::settings::Settings;
+use super::shelf::KEPT;
 use super::{Sinks, tenant_of};
 use crate::clock::random;
 use crate::own::{OwnEvent, outbox};
@@ -37,8 +37,6 @@ const LEASE_SLACK: Duration = Duration::from_secs(20);
 const REFUSALS: i32 = 5;
 /// Skipped events that one event about them names; all are counted.
 const SKIPPED_NAMED: usize = 20;
-/// For so long what was read waits for the delivery before it: an erasure reaches what was not read yet.
-const KEPT: Duration = Duration::from_secs(2);
 /// The longest wait that a receiver may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -58,7 +56,6 @@ struct Rest {
     page: Page,
     /// Of the sink that it was read for.
     version: i64,
-    read: Instant,
 }
 
 impl Sinks {
@@ -67,6 +64,7 @@ impl Sinks {
         let mut tasks: HashMap<(String, Uuid), JoinHandle<()>> = HashMap::new();
         loop {
             tasks.retain(|_, task| !task.is_finished());
+            self.shelf.sweep();
             match sinks::running(&self.store).await {
                 Ok(running) => {
                     for (tenant, id) in running {
@@ -115,17 +113,10 @@ impl Sinks {
     /// One delivery, if there is something to deliver and it is time.
     async fn step(&self, tenant: &str, id: Uuid, rest: &mut Option<Rest>) -> Result<Next, StoreError> {
         let kept = rest.take();
-        let found = sinks::list(&self.store, tenant, Some(id)).await?;
-        let Some(sink) = found.into_iter().next().filter(|sink| sink.state != "paused") else {
-            measure(id, 0);
-            return Ok(Next::End);
-        };
-        let now = self.clock.now().to_utc();
-        self.raise_if_overdue(&sink, now).await?;
-        let oldest = self.waiting(&sink).await?.oldest;
-        measure(id, oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0)));
-        if oldest.is_none() || sink.next_at.is_some_and(|next| next > now) {
-            return Ok(Next::Wait);
+        if kept.is_none()
+            && let Some(next) = self.before_reading(tenant, id).await?
+        {
+            return Ok(next);
         }
         let lease = (self.config.timeout + LEASE_SLACK).as_secs_f64();
         let Some(sink) = sinks::lease(&self.store, tenant, id, self.me, lease).await? else {
@@ -140,11 +131,26 @@ impl Sinks {
             }
             read => read?,
         };
-        let Some(Rest { page, version, read }) = read else { return Ok(Next::Wait) };
+        let Some(Rest { page, version }) = read else { return Ok(Next::Wait) };
         let (next, page) = self.turn(&sink, page, began.to_utc()).await?;
         let is_kept = next == Next::GoOn && !page.events.is_empty();
-        *rest = is_kept.then_some(Rest { page, version, read });
+        *rest = is_kept.then_some(Rest { page, version });
         Ok(next)
+    }
+
+    /// What a sink does instead of reading: none if there is something to read and it is time.
+    async fn before_reading(&self, tenant: &str, id: Uuid) -> Result<Option<Next>, StoreError> {
+        let found = sinks::list(&self.store, tenant, Some(id)).await?;
+        let Some(sink) = found.into_iter().next().filter(|sink| sink.state != "paused") else {
+            measure(id, 0);
+            return Ok(Some(Next::End));
+        };
+        let now = self.clock.now().to_utc();
+        self.raise_if_overdue(&sink, now).await?;
+        let oldest = self.waiting(&sink).await?.oldest;
+        measure(id, oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0)));
+        let has_to_wait = oldest.is_none() || sink.next_at.is_some_and(|next| next > now);
+        Ok(has_to_wait.then_some(Next::Wait))
     }
 
     /// What follows a sink's place: what was kept of the last page, if the sink is still as it was, or another page.
@@ -158,7 +164,7 @@ impl Sinks {
         let still = |rest: &Rest| {
             rest.version == sink.version
                 && place.as_ref() == Some(&rest.page.begin)
-                && rest.read.elapsed() < KEPT
+                && rest.page.read.elapsed() < KEPT
         };
         if let Some(rest) = kept.filter(still) {
             return Ok(Some(rest));
@@ -167,10 +173,8 @@ impl Sinks {
             return Ok(None);
         };
         let text = sink.query.as_deref().ok_or(StoreError::Damaged("filter of a sink"))?;
-        let read = Instant::now();
-        let query = search::parse(text).query;
-        let page = feed::page(&self.store, &self.aside, (&log, leaf), &query, now).await?;
-        Ok(Some(Rest { page, version: sink.version, read }))
+        let page = feed::page(&self.store, (&self.aside, &self.shelf), (&log, leaf), text, now).await?;
+        Ok(Some(Rest { page, version: sink.version }))
     }
 
     /// One delivery of what begins a page; also what is left of the page.
@@ -214,17 +218,21 @@ impl Sinks {
     /// The receiver has everything before a page. What could not be sent on the way there is told in the same transaction.
     async fn moved(&self, sink: &SinkRow, page: &mut Page, sent: i64) -> Result<Next, StoreError> {
         let at = self.clock.now();
+        let (skipped, ahead): (Vec<Damaged>, _) =
+            mem::take(&mut page.damaged).into_iter().partition(|event| event.leaf < page.begin.leaf);
+        page.damaged = ahead;
         let mut transaction = self.store.begin().await?;
+        let is_told = !skipped.is_empty() || sink.state == "failing";
+        if !is_told {
+            // A crash of the database moves it back by a moment, and what follows is delivered again.
+            sinks::without_waiting_for_the_disk(&mut transaction).await?;
+        }
         let to = (page.begin.log_id.as_str(), page.begin.leaf);
         let is_moved = sinks::advance(&mut transaction, sink, self.me, to, (sent, at.to_utc())).await?;
         if is_moved && sent > 0 && sink.state == "failing" {
             let since = sink.failing_since.map(time);
             self.tell_of(&mut transaction, "SINK_RECOVERED", sink, json!({"failing_since": since})).await?;
         }
-        let (skipped, ahead) =
-            mem::take(&mut page.damaged).into_iter().partition(|event| event.leaf < page.begin.leaf);
-        let skipped: Vec<Damaged> = skipped;
-        page.damaged = ahead;
         if is_moved && !skipped.is_empty() {
             let named: Vec<_> = skipped
                 .iter()

@@ -1,20 +1,23 @@
 //! What follows a place in a tenant's log.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
 
 use shared::event::Timestamp;
 use shared::leaf::ENTRY_LEN;
-use shared::search::Query;
+use shared::search;
 use uuid::Uuid;
 
 use super::aside::Aside;
+use super::shelf::Shelf;
 use crate::export::Row;
-use crate::store::log::LogRow;
-use crate::store::search::{self, Swept};
+use crate::store::log::{LogRow, Round};
+use crate::store::search::{Swept, of_batches};
 use crate::store::{Store, StoreError, log};
 
 /// Leaves that are looked through at once.
-const STRIDE: i64 = 500;
+const STRIDE: i64 = 1_000;
 /// Openings in bytes after which no more are read: more than a batch has, so that one is never cut.
 const MAX_LEN: usize = 2 << 20;
 
@@ -43,17 +46,32 @@ pub(super) struct Damaged {
     pub(super) id: Uuid,
 }
 
+/// The events of a batch that a search finds.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) id: i64,
+    pub(super) events: Vec<Arc<Waiting>>,
+    /// Those of them that cannot be sent.
+    pub(super) damaged: Vec<Damaged>,
+    /// Bytes of their openings.
+    pub(super) len: usize,
+    /// When it was read, or before.
+    pub(super) read: Instant,
+}
+
 /// Some events of one log in its order, and the leaf behind everything that was looked at for them.
 #[derive(Debug)]
 pub(super) struct Page {
     /// Where it begins.
     pub(super) begin: Place,
-    pub(super) events: VecDeque<Waiting>,
+    pub(super) events: VecDeque<Arc<Waiting>>,
     /// Those that lie between them and cannot be sent.
     pub(super) damaged: Vec<Damaged>,
     pub(super) end: i64,
     /// The first leaf of the last batch, if that may have more events.
     pub(super) cut: Option<i64>,
+    /// When the first of them was read, or before.
+    pub(super) read: Instant,
 }
 
 /// The log that a place is in, or the next one if it is at the end of its own; none if nothing follows.
@@ -79,61 +97,92 @@ pub(super) async fn ahead(
     Ok(None)
 }
 
-/// The events that follow in a log and that a search finds.
+/// The events that follow in a log and that a search finds; what lies on the shelf is not read again.
 pub(super) async fn page(
     store: &Store,
-    aside: &Aside,
+    (aside, shelf): (&Aside, &Shelf),
     (log, leaf): (&LogRow, i64),
-    query: &Query,
+    text: &str,
     now: Timestamp,
 ) -> Result<Page, StoreError> {
+    let read = Instant::now();
     let to = log.size.min(leaf + STRIDE);
     let mut connection = store.begin().await?;
     let rounds = log::rounds(&mut connection, &log.log_id, leaf, to).await?;
     drop(connection);
-    let batches: Vec<i64> = rounds.iter().filter_map(|round| round.batch_id).collect();
-    let end = rounds.last().map_or(to, |last| {
-        last.first_index + i64::try_from(last.entries.len() / ENTRY_LEN).unwrap_or(i64::MAX)
-    });
-    let page = Page {
-        begin: Place { log_id: log.log_id.clone(), leaf },
-        events: VecDeque::new(),
-        damaged: Vec::new(),
-        end,
-        cut: None,
-    };
-    if batches.is_empty() {
-        return Ok(page);
+    if rounds.is_empty() {
+        return Err(StoreError::Damaged("log of a sink"));
     }
-    let found = search::of_batches(store, &log.tenant_id, (query, now), &batches, MAX_LEN).await?;
-    let firsts = rounds.iter().filter_map(|round| Some((round.batch_id?, round.first_index))).collect();
-    aside.run(move || open(found, &firsts, page)).await
+    let begin = Place { log_id: log.log_id.clone(), leaf };
+    let mut page = Page { begin, events: VecDeque::new(), damaged: Vec::new(), end: leaf, cut: None, read };
+    let ids: Vec<i64> = rounds.iter().filter_map(|round| round.batch_id).collect();
+    let wanted = Arc::new((log.tenant_id.clone(), text.to_owned()));
+    let mut batches = shelf.first_of(&wanted, &ids);
+    let mut has_more = false;
+    if batches.is_empty() && !ids.is_empty() {
+        let query = search::parse(text).query;
+        let found = of_batches(store, &log.tenant_id, (&query, now), &ids, MAX_LEN).await?;
+        has_more = found.1;
+        let firsts = rounds.iter().filter_map(|round| Some((round.batch_id?, round.first_index))).collect();
+        batches = aside.run(move || open(found.0, &ids, &firsts, read)).await?;
+        // What follows the last one that events were found of was not looked at.
+        if has_more {
+            let looked_at = batches.iter().rposition(|batch| batch.len > 0).map_or(0, |last| last + 1);
+            batches.truncate(looked_at);
+        }
+        let whole = batches.len() - usize::from(has_more && !batches.is_empty());
+        shelf.put(&wanted, &batches[..whole]);
+    }
+    page.take(&rounds, &batches, has_more);
+    Ok(page)
 }
 
-/// Adds what was found to a page, and whether there may be more.
+impl Page {
+    /// Takes what is not behind it of batches that follow each other.
+    fn take(&mut self, rounds: &[Round], batches: &[Arc<Batch>], is_cut: bool) {
+        let mut left = batches.iter().peekable();
+        for round in rounds {
+            if let Some(id) = round.batch_id {
+                let Some(batch) = left.next_if(|batch| batch.id == id) else { break };
+                let events = batch.events.iter().filter(|event| event.leaf >= self.begin.leaf);
+                self.events.extend(events.cloned());
+                self.damaged.extend(batch.damaged.iter().filter(|event| event.leaf >= self.begin.leaf));
+                self.read = self.read.min(batch.read);
+            }
+            self.end = round.first_index + i64::try_from(round.entries.len() / ENTRY_LEN).unwrap_or(i64::MAX);
+            if is_cut && left.peek().is_none() && round.batch_id.is_some() {
+                let seen = self.events.back().map(|event| event.leaf);
+                let last = seen.max(self.damaged.last().map(|event| event.leaf));
+                self.end = last.map_or(self.begin.leaf, |leaf| leaf + 1);
+                self.cut = Some(round.first_index);
+                break;
+            }
+        }
+    }
+}
+
+/// What was found, by batches.
 fn open(
-    (found, has_more): (Vec<Swept>, bool),
+    found: Vec<Swept>,
+    ids: &[i64],
     firsts: &HashMap<i64, i64>,
-    mut page: Page,
-) -> Result<Page, StoreError> {
-    let mut last = None;
-    for swept in found {
-        let batch = *firsts.get(&swept.batch_id).ok_or(StoreError::Damaged("batch of an event"))?;
-        let at = batch + i64::from(swept.position);
-        if at < page.begin.leaf {
-            continue;
+    read: Instant,
+) -> Result<Vec<Arc<Batch>>, StoreError> {
+    let mut found = found.into_iter().peekable();
+    let mut batches = Vec::with_capacity(ids.len());
+    for &id in ids {
+        let first = *firsts.get(&id).ok_or(StoreError::Damaged("batch of an event"))?;
+        let mut batch = Batch { id, events: Vec::new(), damaged: Vec::new(), len: 0, read };
+        while let Some(swept) = found.next_if(|swept| swept.batch_id == id) {
+            let (event_id, leaf) = (swept.id, first + i64::from(swept.position));
+            batch.len += swept.opening.len();
+            match Row::open(swept) {
+                Ok(row) => batch.events.push(Arc::new(Waiting { batch: first, leaf, row })),
+                Err(StoreError::Damaged(_)) => batch.damaged.push(Damaged { leaf, id: event_id }),
+                Err(error) => return Err(error),
+            }
         }
-        last = Some((batch, at));
-        let id = swept.id;
-        match Row::open(swept) {
-            Ok(row) => page.events.push_back(Waiting { batch, leaf: at, row }),
-            Err(StoreError::Damaged(_)) => page.damaged.push(Damaged { leaf: at, id }),
-            Err(error) => return Err(error),
-        }
+        batches.push(Arc::new(batch));
     }
-    if let Some((batch, last)) = last.filter(|_| has_more) {
-        page.end = last + 1;
-        page.cut = Some(batch);
-    }
-    Ok(page)
+    Ok(batches)
 }

@@ -17,6 +17,7 @@ mod feed;
 mod format;
 mod send;
 mod settings;
+mod shelf;
 pub mod vault;
 
 use std::io;
@@ -34,6 +35,7 @@ pub use settings::{Invalid, Settings};
 pub use vault::{Secret, Vault};
 
 use self::aside::Aside;
+use self::shelf::Shelf;
 use crate::clock::{Clock, random};
 use crate::config;
 use crate::store::sinks::{self, SinkRow};
@@ -54,6 +56,7 @@ pub struct Sinks {
     changed: Notify,
     trust: OnceCell<Arc<ClientConfig>>,
     aside: Aside,
+    shelf: Shelf,
 }
 
 impl Sinks {
@@ -79,6 +82,7 @@ impl Sinks {
             changed: Notify::new(),
             trust: OnceCell::new(),
             aside: Aside::start()?,
+            shelf: Shelf::default(),
         }))
     }
 

@@ -11,6 +11,7 @@ pub mod api_keys;
 pub mod app_audit;
 pub mod asking_people;
 pub mod batches;
+mod behind;
 pub mod compliance;
 pub mod coverage;
 pub mod cursors;
@@ -178,6 +179,7 @@ pub struct Store {
     app: PgPool,
     keeper: PgPool,
     owner: PgPool,
+    behind: Option<PgPool>,
     replica: Option<Replica>,
 }
 
@@ -209,7 +211,21 @@ impl Store {
             .idle_timeout(Duration::from_secs(60))
             .acquire_timeout(ACQUIRE_WITHIN)
             .connect_lazy_with(options);
-        Self { app, keeper, owner, replica: None }
+        Self { app, keeper, owner, behind: None, replica: None }
+    }
+
+    /// The same for a server on this machine that belongs to this process or to its owner: those who follow the events have as many
+    /// connections again, and their processes give way to the others.
+    #[must_use]
+    pub fn on_this_machine(self, options: &PgConnectOptions) -> Self {
+        let max_connections = self.app.options().get_max_connections();
+        Self { behind: Some(behind::pool(&ours(options), max_connections)), ..self }
+    }
+
+    /// The store as those who follow the events use it.
+    #[must_use]
+    pub fn of_followers(&self) -> Self {
+        Self { app: self.behind.as_ref().unwrap_or(&self.app).clone(), ..self.clone() }
     }
 
     /// The same with a copy that searches are read from while it is at most so far behind.
@@ -342,6 +358,9 @@ impl Store {
         self.app.close().await;
         self.keeper.close().await;
         self.owner.close().await;
+        if let Some(behind) = &self.behind {
+            behind.close().await;
+        }
         if let Some(replica) = &self.replica {
             replica.pool.close().await;
         }
@@ -357,14 +376,13 @@ fn everyday_pool(options: &PgConnectOptions, max_connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_WITHIN)
-        .after_connect(|connection, _| {
-            Box::pin(become_role(
-                connection,
-                "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'",
-                "set role edgetrail_app",
-            ))
-        })
+        .after_connect(|connection, _| Box::pin(become_everyday(connection)))
         .connect_lazy_with(options.clone())
+}
+
+async fn become_everyday(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let timeouts = "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'";
+    become_role(connection, timeouts, "set role edgetrail_app").await
 }
 
 /// The code of an error that a cluster met while it moved rows to a node: it keeps the node's words, and gives the code of a

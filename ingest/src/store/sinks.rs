@@ -1,7 +1,7 @@
 //! Sinks: where events are forwarded to, and how far each has come.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Executor as _, PgConnection};
 use uuid::Uuid;
 
 use super::{Doing as _, Store, StoreError};
@@ -239,6 +239,15 @@ pub async fn release(store: &Store, by: Uuid) -> Result<(), StoreError> {
         .execute(store.pool())
         .await
         .doing("giving up leases of sinks")?;
+    Ok(())
+}
+
+/// Lets a transaction's commit not wait for the disk: a crash of the database may undo it.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn without_waiting_for_the_disk(connection: &mut PgConnection) -> Result<(), StoreError> {
+    connection.execute("set local synchronous_commit = off").await.doing("moving a sink's place")?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod accounting;
 mod app_tokens;
 mod archive;
 mod backlog;
+mod behind;
 mod catalogue;
 mod cli_deciding;
 mod cli_reading;

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::ingest::failed;
 use super::wanted::{WANTED, Wanted};
 use super::{BenchError, Extent, Report, growth};
+use crate::stack::postgres_bin;
 
 /// The figures, below the documentation's directory.
 pub const KEPT: &str = "figures.json";
@@ -119,7 +121,7 @@ fn told(wanted: &Wanted, found: &Found) -> String {
     format!("{value:.digits$}{} ({on}{short})", wanted.unit)
 }
 
-/// Processor, cores, memory, as far as the system tells.
+/// Processor, cores, memory and PostgreSQL, as far as the system tells.
 fn machine() -> String {
     let line = |path: &str, key: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -129,7 +131,16 @@ fn machine() -> String {
     let processor = line("/proc/cpuinfo", "model name");
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let kilobytes = line("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0_u64);
-    format!("{processor}, {cores} cores, {} GiB", kilobytes.div_ceil(1 << 20))
+    let postgres = postgres().map_or_else(String::new, |version| format!(", {version}"));
+    format!("{processor}, {cores} cores, {} GiB{postgres}", kilobytes.div_ceil(1 << 20))
+}
+
+/// The version of the programs that the backend would start.
+fn postgres() -> Option<String> {
+    let dir = std::env::var_os("EDGETRAIL_PG_BIN").map(PathBuf::from).or_else(|| postgres_bin().ok())?;
+    let out = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    Some(text.split_once('(')?.1.replace(')', "").trim().to_owned())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), BenchError> {

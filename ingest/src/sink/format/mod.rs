@@ -3,6 +3,7 @@
 //! What is longer than a receiver takes is told shorter, and says so: first without details and changes, which are what is long, and
 //! at last as nothing but its frame.
 
+mod any_value;
 mod cef;
 mod cloudevents;
 mod otlp;
@@ -61,6 +62,12 @@ impl<'a> Told<'a> {
     fn shown(&'a self) -> Shown<'a> {
         let Row { stored, event, erased } = self.row;
         Shown { view: View::of(stored, event, erased), truncated: self.is_truncated }
+    }
+
+    /// The same with its documents read.
+    fn shown_read(&'a self) -> Shown<'a> {
+        let Row { stored, event, erased } = self.row;
+        Shown { view: View::of_read(stored, event, erased), truncated: self.is_truncated }
     }
 
     fn written(&self, format: Format) -> Vec<u8> {

@@ -58,7 +58,8 @@ impl Bundle {
         after: Option<Position>,
         size: usize,
     ) -> Result<(), StoreError> {
-        let statement = copy("filed_at, opening", scope, after, &format!("and action <> '{COVERAGE_RECORDED}'"));
+        let statement =
+            copy("filed_at, opening", scope, after, &format!("and action <> '{COVERAGE_RECORDED}'"));
         copied(connection, scope, &format!("{statement} limit {size}"), |[filed_at, opening]| {
             self.oldest_at = Some(time(filed_at).ok_or(NO_COPY)?);
             self.push(opening);
@@ -304,7 +305,7 @@ mod tests {
         let place = Position { filed_at: at, id: uuid::Uuid::nil() };
         let text = copy("opening", &scope, Some(place), "and true");
         let times = "filed_at >= '2026-10-01T00:00:00.000000Z' and filed_at <= '2026-10-05T00:00:00.000001Z'";
-        assert!(text.contains(times) && text.contains(" and true ") && !text.contains("it's"), "{text}");
+        assert!(text.contains(times) && text.contains(" and true") && !text.contains("it's"), "{text}");
         assert!(!text.contains("filed_at < '"), "one end: {text}");
         let ended = copy("opening", &Scope { to: Some(at), ..scope }, Some(place), "");
         assert!(
