@@ -21,7 +21,7 @@ pub use people::{Figure, Person, figures, person};
 pub use sweep::{Sweep, Swept};
 
 use chrono::{DateTime, Utc};
-use shared::event::{Outcome, Timestamp};
+use shared::event::Timestamp;
 use shared::search::{Expr, Query, Term, TextField};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -159,17 +159,4 @@ pub async fn page(
     scope.push_behind(&mut sql, after);
     sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
     sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
-}
-
-/// The newest events of a scope that say what something became: with changes, or of a deletion, and not failed.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn telling(store: &Store, scope: &Scope, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    let mut sql = QueryBuilder::<Postgres>::new(PAGE);
-    scope.push(&mut sql);
-    sql.push(" and outcome <> ").push_bind(i16::from(Outcome::Failure.byte()));
-    sql.push(r" and (change_quality is not null or action like '%\_DELETED')");
-    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
-    sql.build_query_as().fetch_all(store.pool()).await.doing("searching what became of something")
 }
