@@ -80,7 +80,7 @@ pub(super) async fn timeline(
 /// What is known of the entity after the events of a scope; on the first page only.
 async fn known(state: &super::State, scope: &Scope, as_of: Timestamp) -> Result<Value, StoreError> {
     let limit = i64::try_from(MAX_FOLDED + 1).unwrap_or(i64::MAX);
-    let mut rows = page(&as_of::reading(state), scope, limit).await?;
+    let mut rows = page(&as_of::reading(state), scope, None, limit).await?;
     let is_complete = rows.len() <= MAX_FOLDED;
     rows.truncate(MAX_FOLDED);
     let mut folded = rows
