@@ -27,7 +27,9 @@ const NO_TALLIES: &str = "create rule bench_without as on insert to tally_deltas
 /// Followers need no longer than this after the last answer.
 const CATCH_UP: Duration = Duration::from_secs(300);
 /// People of the app: rules and runs look at what one person or agent did, so few would make each of them do more than anybody does.
-const PEOPLE: usize = 20_000;
+/// A prime, so that everybody does everything: acts repeat every twenty and every four hundred, and of a multiple of that a quarter of the
+/// agents would run all the time.
+const PEOPLE: usize = 19_997;
 /// Without, with what adds up, and with streams too.
 const SIDES: usize = 3;
 
