@@ -14,8 +14,8 @@ async fn niceness(store: &Store) -> i32 {
         sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *transaction).await.expect("a process");
     let told = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
     // proc_pid_stat(5): the name in parentheses is the second field, the niceness the nineteenth.
-    let fields = told.rsplit_once(')').expect("a name").1.split_whitespace();
-    fields.skip(16).next().and_then(|nice| nice.parse().ok()).expect("a niceness")
+    let mut fields = told.rsplit_once(')').expect("a name").1.split_whitespace();
+    fields.nth(16).and_then(|nice| nice.parse().ok()).expect("a niceness")
 }
 
 #[cfg(target_os = "linux")]
