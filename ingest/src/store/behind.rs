@@ -14,11 +14,13 @@ use super::{ACQUIRE_WITHIN, become_everyday};
 
 /// A tenth of the share of a process that does not give way.
 const NICENESS: i32 = 10;
+/// Connections of all followers together: the server takes a hundred in all.
+const MAX_CONNECTIONS: u32 = 20;
 
 /// A pool of such connections.
-pub(super) fn pool(options: &PgConnectOptions, max_connections: u32) -> PgPool {
+pub(super) fn pool(options: &PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(max_connections)
+        .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_WITHIN)
         .after_connect(|connection, _| {
             Box::pin(async move {

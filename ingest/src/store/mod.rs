@@ -214,12 +214,11 @@ impl Store {
         Self { app, keeper, owner, behind: None, replica: None }
     }
 
-    /// The same for a server on this machine that belongs to this process or to its owner: those who follow the events have as many
-    /// connections again, and their processes give way to the others.
+    /// The same for a server on this machine that belongs to this process or to its owner: those who follow the events have
+    /// connections of their own, whose processes give way to the others.
     #[must_use]
     pub fn on_this_machine(self, options: &PgConnectOptions) -> Self {
-        let max_connections = self.app.options().get_max_connections();
-        Self { behind: Some(behind::pool(&ours(options), max_connections)), ..self }
+        Self { behind: Some(behind::pool(&ours(options))), ..self }
     }
 
     /// The store as those who follow the events use it.

@@ -58,9 +58,7 @@ impl Bundle {
         after: Option<Position>,
         size: usize,
     ) -> Result<(), StoreError> {
-        let statement =
-            copy("filed_at, opening", scope, after, &format!("and action <> '{COVERAGE_RECORDED}'"));
-        copied(connection, scope, &format!("{statement} limit {size}"), |[filed_at, opening]| {
+        copied(connection, scope, &copy(scope, after, Some(size)), |[filed_at, opening]| {
             self.oldest_at = Some(time(filed_at).ok_or(NO_COPY)?);
             self.push(opening);
             Ok(())
@@ -135,13 +133,13 @@ pub(super) async fn each(
     after: Option<Position>,
     mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    copied(connection, scope, &copy("opening", scope, after, ""), |[opening]| take(opening)).await
+    copied(connection, scope, &copy(scope, after, None), |[opening]| take(opening)).await
 }
 
 async fn copied<const FIELDS: usize>(
     connection: &mut PgConnection,
     scope: &Scope,
-    statement: &str,
+    copy: &str,
     mut take: impl FnMut([&[u8]; FIELDS]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     sqlx::query("select set_config('edgetrail.tenant', $1, true)")
@@ -149,8 +147,7 @@ async fn copied<const FIELDS: usize>(
         .execute(&mut *connection)
         .await
         .doing(DOING)?;
-    let copy = format!("copy ({statement}) to stdout (format binary)");
-    let mut pieces = connection.copy_out_raw(&copy).await.doing(DOING)?;
+    let mut pieces = connection.copy_out_raw(copy).await.doing(DOING)?;
     let mut reader = CopyReader::default();
     while let Some(piece) = pieces.try_next().await.doing(DOING)? {
         reader.take(&piece, &mut take)?;
@@ -158,8 +155,9 @@ async fn copied<const FIELDS: usize>(
     Ok(())
 }
 
-/// The statement that reads columns of the events of a scope that asks for nothing but a time.
-fn copy(columns: &str, scope: &Scope, after: Option<Position>, and: &str) -> String {
+/// The statement that copies so many events of a scope that asks for nothing but a time, each with when it is filed; or the openings of all
+/// of them, those that no search finds too.
+fn copy(scope: &Scope, after: Option<Position>, size: Option<usize>) -> String {
     let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let Bounds { from, end } = scope.bounds(after);
     let end = match end {
@@ -171,9 +169,15 @@ fn copy(columns: &str, scope: &Scope, after: Option<Position>, and: &str) -> Str
         }
     };
     let from = time(from);
+    let (columns, and, limit) = match size {
+        Some(size) => {
+            ("filed_at, opening", format!("and action <> '{COVERAGE_RECORDED}'"), format!(" limit {size}"))
+        }
+        None => ("opening", String::new(), String::new()),
+    };
     format!(
-        "select {columns} from events where tenant_id = current_setting('edgetrail.tenant') and filed_at >= '{from}' {end} {and}
-         order by filed_at desc, id desc"
+        "copy (select {columns} from events where tenant_id = current_setting('edgetrail.tenant') and filed_at >= '{from}' {end} {and}
+             order by filed_at desc, id desc{limit}) to stdout (format binary)"
     )
 }
 
@@ -303,11 +307,11 @@ mod tests {
         let scope = scope("2026-10-01T00:00:00Z", Some("2026-10-06T00:00:00Z"));
         let at = "2026-10-05T00:00:00.000001Z".parse().expect("a time");
         let place = Position { filed_at: at, id: uuid::Uuid::nil() };
-        let text = copy("opening", &scope, Some(place), "and true");
+        let text = copy(&scope, Some(place), Some(7));
         let times = "filed_at >= '2026-10-01T00:00:00.000000Z' and filed_at <= '2026-10-05T00:00:00.000001Z'";
-        assert!(text.contains(times) && text.contains(" and true") && !text.contains("it's"), "{text}");
+        assert!(text.contains(times) && text.contains("limit 7") && !text.contains("it's"), "{text}");
         assert!(!text.contains("filed_at < '"), "one end: {text}");
-        let ended = copy("opening", &Scope { to: Some(at), ..scope }, Some(place), "");
+        let ended = copy(&Scope { to: Some(at), ..scope }, Some(place), None);
         assert!(
             ended.contains("filed_at < '2026-10-05T00:00:00.000001Z'") && !ended.contains(", id) <"),
             "{ended}"
