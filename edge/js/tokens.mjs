@@ -18,11 +18,14 @@ const verdicts = new Map(); // mount and token hash -> "valid" | "invalid"
 const keys = new Map(); // key text -> CryptoKey
 const keySets = new Map(); // url -> { text, at, asked }
 
+/** The verdict of that name, if it is known. */
+export function verdict(name, mount) {
+  return verdicts.get(`${mount.index} ${name}`);
+}
+
 /** The verdict on one check: valid, invalid, or unavailable where no key is to be had. */
 export async function verify(check, mount, env) {
   const name = `${mount.index} ${check.key}`;
-  const known = verdicts.get(name);
-  if (known) return known;
   try {
     const key = check.alg === "HS256" ? await secretKey(mount, env) : await publicKey(check, mount);
     if (!key) return "unavailable";

@@ -6,7 +6,7 @@ use js_sys::{Array, Uint8Array};
 use serde_json::Value;
 use shared::capture::{self, Body, Coalesced, Draft, Exchange, Headers, Intent};
 use shared::event::{Event, Timestamp};
-use shared::identity::{self, Algorithm, Verdict};
+use shared::identity::{self, Algorithm, Check, Verdict};
 use shared::leaf::{self, Seed};
 use shared::policy::FailMode;
 use shared::problem::Problem;
@@ -298,23 +298,25 @@ impl Seen {
 #[derive(Debug)]
 pub struct Drafted {
     draft: Draft,
-    checks: String,
+    checks: Vec<Check>,
     closed: bool,
 }
 
 #[wasm_bindgen]
 impl Drafted {
     fn of(mut draft: Draft) -> Self {
-        let checks = match draft.take_checks() {
-            none if none.is_empty() => String::new(),
-            checks => serde_json::to_string(&checks).expect("checks are plain data"),
-        };
+        let checks = draft.take_checks();
         Self { draft, checks, closed: false }
     }
 
-    /// The signatures to check as a JSON array; empty if there are none.
+    /// The names of the signatures to check, with commas between; empty if there are none. A verdict is known by its name.
     pub fn checks(&self) -> String {
-        self.checks.clone()
+        self.checks.iter().map(|check| check.key.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// A signature to check, as JSON.
+    pub fn check(&self, at: usize) -> Option<String> {
+        serde_json::to_string(self.checks.get(at)?).ok()
     }
 
     /// The name of its series, if it is of one.

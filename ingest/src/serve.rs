@@ -293,7 +293,7 @@ impl Backend {
             config.log.key_file.with_file_name("exports"),
         ));
         let vault = config.sinks.key_file.as_deref().map(Vault::load_or_create).transpose()?;
-        let followers = store.of_followers();
+        let followers = store.of_followers(receiver.writer.rush());
         let sinks = Sinks::new(followers, clock.clone(), config.sinks, vault, config.log.origin.clone())
             .map_err(ServeError::Threads)?;
         let fingerprints = config.hash_key_file.as_deref().map(FingerprintKey::load).transpose()?;
@@ -382,7 +382,7 @@ impl Backend {
             self.state.receiver.clone(),
             policies_stopped,
         ));
-        let followers = self.state.store.of_followers();
+        let followers = self.state.store.of_followers(self.state.receiver.writer.rush());
         let (stop_correlation, correlation_stopped) = watch::channel(false);
         let inference = tokio::spawn(inference::run(
             followers.clone(),

@@ -35,6 +35,27 @@ pub fn read(bytes: &[u8], cut: bool) -> (Value, Ending) {
     }
 }
 
+/// The part that a JSON pointer (RFC 6901) names. Most pointers have no escapes, and those are not copied to be looked up.
+pub(crate) fn part<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    if pointer.contains('~') {
+        return value.pointer(pointer);
+    }
+    let mut at = value;
+    for name in pointer.strip_prefix('/').into_iter().flat_map(|names| names.split('/')) {
+        at = match at {
+            Value::Object(members) => members.get(name)?,
+            Value::Array(items) if is_index(name) => items.get(name.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    (pointer.is_empty() || pointer.starts_with('/')).then_some(at)
+}
+
+/// Digits, without a zero before others (RFC 6901, section 4).
+fn is_index(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_digit()) && (name.len() == 1 || !name.starts_with('0'))
+}
+
 /// The value as it grows; it outlives the error that ends the reading.
 #[derive(Default)]
 struct Tree {
@@ -206,6 +227,32 @@ mod tests {
     #[test]
     fn the_last_of_repeated_keys_counts() {
         assert_eq!(read(br#"{"a":1,"a":2}"#, false).0, json!({"a": 2}));
+    }
+
+    #[test]
+    fn a_pointer_finds_what_serde_json_finds_by_it() {
+        let value = json!({"a": [{"b": 1}, [2, 3]], "": {"": 4}, "x/y": 5, "0": 6, "~": 7});
+        for pointer in [
+            "",
+            "/",
+            "//",
+            "/a",
+            "/a/0/b",
+            "/a/1/1",
+            "/a/01",
+            "/a/+1",
+            "/a/",
+            "/a/9",
+            "/a/b",
+            "a",
+            "/x~1y",
+            "/~0",
+            "/0",
+            "/a/0/b/c",
+            "/a/18446744073709551616",
+        ] {
+            assert_eq!(part(&value, pointer), value.pointer(pointer), "{pointer:?}");
+        }
     }
 
     proptest! {

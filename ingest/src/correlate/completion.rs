@@ -34,6 +34,7 @@ pub(super) async fn page(
     follow: &Follow,
     after: (DateTime<Utc>, Uuid),
 ) -> Result<Option<(DateTime<Utc>, Uuid)>, OwnError> {
+    follow.store.in_turn().await;
     let mut transaction = follow.store.begin().await?;
     if !runs::try_lock(&mut transaction).await? {
         return Ok(None);

@@ -47,6 +47,7 @@ impl Page {
         task: &'static str,
         batches: i64,
     ) -> Result<Option<Self>, StoreError> {
+        store.in_turn().await;
         let Some(newest) = settled(store).await? else { return Ok(None) };
         let mut transaction = store.begin().await?;
         let after = cursors::lock(&mut transaction, task).await?;

@@ -35,6 +35,7 @@ pub(super) async fn page(
     follow: &Follow,
     after: (DateTime<Utc>, Uuid),
 ) -> Result<Option<(DateTime<Utc>, Uuid)>, OwnError> {
+    follow.store.in_turn().await;
     let mut transaction = follow.store.begin().await?;
     if !links::try_lock(&mut transaction).await? {
         return Ok(None);

@@ -5,6 +5,7 @@ pub mod backlog;
 mod bookkeeping;
 pub mod examine;
 pub mod rollup;
+mod rush;
 pub mod verify;
 pub mod write;
 

@@ -5,7 +5,7 @@
 //! twice, and a commit whose answer was lost can simply be tried again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection};
@@ -15,12 +15,13 @@ use super::backlog::Held;
 use super::bookkeeping;
 use super::examine::{Bad, Prepared};
 use super::rollup::Rollup;
+use super::rush;
 use crate::store::batches::{self, BatchKey, BatchRow};
 use crate::store::events::{self, EventRow, Expected};
-use crate::store::{Store, StoreError, log, quarantine};
+use crate::store::{Rush, Store, StoreError, log, quarantine};
 
 /// Transactions at a time: while one waits for the disk or for us, PostgreSQL works on another.
-const LANES: usize = 2;
+pub(super) const LANES: usize = 2;
 /// Events in one transaction: measured, more than 1000 gains nothing.
 const GATHER_EVENTS: usize = 1000;
 /// How long the first batch waits for company: about one commit.
@@ -60,19 +61,43 @@ pub struct QueueFull;
 pub struct Writer {
     lanes: Vec<mpsc::Sender<Job>>,
     work: Work,
+    rush: Rush,
 }
 
-/// When each lane began with what it writes now.
+/// What the lanes are at.
 #[derive(Debug, Clone, Default)]
-struct Work(Arc<Mutex<[Option<Instant>; LANES]>>);
+pub(super) struct Work(Arc<Mutex<[Lane; LANES]>>);
+
+/// A lane's work.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lane {
+    /// When it began with what it writes now.
+    since: Option<Instant>,
+    /// What it has been at before.
+    done: Duration,
+}
 
 impl Work {
-    fn set(&self, lane: usize, since: Option<Instant>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)[lane] = since;
+    fn lanes(&self) -> MutexGuard<'_, [Lane; LANES]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, lane: usize) {
+        self.lanes()[lane].since = Some(Instant::now());
+    }
+
+    fn end(&self, lane: usize) {
+        let lane = &mut self.lanes()[lane];
+        lane.done += lane.since.take().map_or(Duration::ZERO, |since| since.elapsed());
     }
 
     fn oldest(&self) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().min().copied()
+        self.lanes().iter().filter_map(|lane| lane.since).min()
+    }
+
+    /// How long each lane has been writing so far.
+    pub(super) fn so_far(&self) -> [Duration; LANES] {
+        self.lanes().map(|lane| lane.done + lane.since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 }
 
@@ -103,8 +128,21 @@ impl Writer {
                 queue
             })
             .collect();
-        let all = tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
-        (Self { lanes, work }, all)
+        let (tell, told) = watch::channel(false);
+        let watched = work.clone();
+        let all = tokio::spawn(async move {
+            let lanes = async { while tasks.join_next().await.is_some() {} };
+            tokio::select! {
+                () = lanes => {}
+                () = rush::watch(&watched, &tell) => {}
+            }
+        });
+        (Self { lanes, work, rush: Rush::new(told) }, all)
+    }
+
+    /// Whether batches arrive as fast as they can be written.
+    pub fn rush(&self) -> Rush {
+        self.rush.clone()
     }
 
     /// How long the writer has been at what it writes now; of its lanes the longest, zero if it has nothing to do.
@@ -154,9 +192,9 @@ async fn run(
         }
         metrics::gauge!("edgetrail_writer_queue_depth").decrement(group.len() as f64);
         let prepared: Vec<&Prepared> = group.iter().map(|job| &job.batch).collect();
-        work.set(lane, Some(Instant::now()));
+        work.begin(lane);
         let outcomes = write(&store, &prepared).await;
-        work.set(lane, None);
+        work.end(lane);
         stored.notify_one();
         for (job, outcome) in group.into_iter().zip(outcomes) {
             count(&job.batch, &outcome);

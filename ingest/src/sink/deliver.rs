@@ -92,6 +92,7 @@ impl Sinks {
     async fn follow(self: Arc<Self>, tenant: String, id: Uuid) {
         let mut rest = None;
         loop {
+            self.store.in_turn().await;
             let next = match self.step(&tenant, id, &mut rest).await {
                 Ok(next) => next,
                 Err(error) => {

@@ -53,6 +53,7 @@ pub mod writes;
 
 use std::time::Duration;
 
+pub use behind::Rush;
 use replica::Replica;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -180,6 +181,7 @@ pub struct Store {
     keeper: PgPool,
     owner: PgPool,
     behind: Option<PgPool>,
+    rush: Option<Rush>,
     replica: Option<Replica>,
 }
 
@@ -211,7 +213,7 @@ impl Store {
             .idle_timeout(Duration::from_secs(60))
             .acquire_timeout(ACQUIRE_WITHIN)
             .connect_lazy_with(options);
-        Self { app, keeper, owner, behind: None, replica: None }
+        Self { app, keeper, owner, behind: None, rush: None, replica: None }
     }
 
     /// The same for a server on this machine that belongs to this process or to its owner: those who follow the events have
@@ -223,8 +225,15 @@ impl Store {
 
     /// The store as those who follow the events use it.
     #[must_use]
-    pub fn of_followers(&self) -> Self {
-        Self { app: self.behind.as_ref().unwrap_or(&self.app).clone(), ..self.clone() }
+    pub fn of_followers(&self, rush: Rush) -> Self {
+        Self { app: self.behind.as_ref().unwrap_or(&self.app).clone(), rush: Some(rush), ..self.clone() }
+    }
+
+    /// Waits until whoever uses the store may begin something: at once, but for followers in a rush.
+    pub async fn in_turn(&self) {
+        if let Some(rush) = &self.rush {
+            rush.over().await;
+        }
     }
 
     /// The same with a copy that searches are read from while it is at most so far behind.

@@ -56,7 +56,12 @@ async fn pass(
     clock: &Clock,
     looked_for_days: &mut Option<DateTime<Utc>>,
 ) -> Result<(), StoreError> {
-    while round(store, clock.now().to_utc()).await? == Round::More {}
+    loop {
+        store.in_turn().await;
+        if round(store, clock.now().to_utc()).await? != Round::More {
+            break;
+        }
+    }
     let now = clock.now().to_utc();
     if looked_for_days.is_none_or(|at| now - at >= DAYS_EVERY) {
         let today = floored(now, DAY_MS);

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use ingest::store::Store;
+use ingest::store::{Rush, Store};
+use tokio::sync::watch;
 
 use crate::support::Server;
 
@@ -19,6 +20,11 @@ async fn niceness(store: &Store) -> i32 {
 }
 
 #[cfg(target_os = "linux")]
+fn calm() -> Rush {
+    Rush::new(watch::channel(false).1)
+}
+
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn processes_of_followers_give_way_where_the_server_is_on_this_machine_and_nobody_elses_do() {
     let server = Server::start().await;
@@ -29,9 +35,9 @@ async fn processes_of_followers_give_way_where_the_server_is_on_this_machine_and
     let beside = Store::open(&server.database, 2).on_this_machine(&server.database);
     let away = Store::open(&server.database, 2);
     let usual = niceness(&away).await;
-    assert_eq!(niceness(&away.of_followers()).await, usual);
+    assert_eq!(niceness(&away.of_followers(calm())).await, usual);
     assert_eq!(niceness(&beside).await, usual);
-    assert_eq!(niceness(&beside.of_followers()).await, 10);
+    assert_eq!(niceness(&beside.of_followers(calm())).await, 10);
     for store in [beside, away] {
         store.close().await;
     }

@@ -9,6 +9,7 @@ use super::{Headers, Mount};
 use crate::event::Timestamp;
 use crate::identity::{self, Claims, Jwt};
 use crate::policy::{BeforeRule, Expr, Facts, Routed, Router, Source, parameters, query_pairs, query_value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -184,9 +185,9 @@ struct Early<'a> {
 }
 
 impl Facts for Early<'_> {
-    fn value(&self, source: &Source) -> Option<Value> {
+    fn value(&self, source: &Source) -> Option<Cow<'_, Value>> {
         let claim = |read: fn(Claims) -> Option<String>| read(Jwt::parse(self.token?)?.claims);
-        match source {
+        let value = match source {
             Source::Path(name) => self.parameters.get(name).map(|value| Value::from(value.as_str())),
             Source::Query(name) => query_value(self.query, name).map(Value::from),
             Source::Filter(column) => query_value(self.query, column)?.strip_prefix("eq.").map(Value::from),
@@ -200,7 +201,8 @@ impl Facts for Early<'_> {
             }
             .map(Value::from),
             _ => None,
-        }
+        };
+        value.map(Cow::Owned)
     }
 
     fn fingerprint(&self, _text: &str) -> Option<String> {

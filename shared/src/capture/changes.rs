@@ -1,5 +1,7 @@
 //! What an exchange changed, by as much of both sides as was seen. A `from` is never invented.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::exchange::Reading;
@@ -21,94 +23,117 @@ pub(super) fn changes(
         return None;
     }
     let before = reading.old_side(rule).and_then(Value::as_object);
-    let (quality, found) = match wanted.of {
-        ChangeKind::Delete => (Quality::Exact, only(before?, wanted, |value| json!({"from": value}))),
+    let (quality, mut changes) = match wanted.of {
+        ChangeKind::Delete => (Quality::Exact, only(before?, wanted, "from")),
         ChangeKind::Create => {
-            (Quality::Exact, only(&new_side(wanted, reading)?, wanted, |value| json!({"to": value})))
+            (Quality::Exact, only(NewSide::of(wanted, reading)?.fields(wanted), wanted, "to"))
         }
-        ChangeKind::Update => update(wanted, before, reading)?,
+        ChangeKind::Update => update(wanted, before, &NewSide::of(wanted, reading)?),
     };
-    let mut changes: Map<String, Value> =
-        gathered(found.into_iter().map(|(path, change)| (path.clone(), redacted(&path, change))));
     fit(&mut changes);
     (quality == Quality::Exact || !changes.is_empty()).then_some((quality, changes))
 }
 
-/// What the request wanted of the rule's fields: the stored value where the response shows it.
-fn new_side(rule: &ChangeRule, reading: &Reading<'_>) -> Option<Map<String, Value>> {
-    let after = after(rule, reading);
-    let wanted = rule.request.as_ref()?.value(reading).unwrap_or_default();
-    let wanted = match &wanted {
-        Value::Object(members) => members,
-        // PostgREST takes several rows at once; only of one can the fields be told.
-        Value::Array(rows) if rows.len() == 1 => rows[0].as_object()?,
-        _ => return None,
-    };
-    let named = wanted.iter().filter(|(name, _)| rule.fields.contains(name));
-    Some(gathered(named.map(|(name, value)| (name.clone(), after.get(name).unwrap_or(value).clone()))))
+/// What the request wanted, and what the response shows of it.
+struct NewSide<'v> {
+    wanted: Cow<'v, Value>,
+    after: Cow<'v, Value>,
 }
 
-fn after(rule: &ChangeRule, reading: &Reading<'_>) -> Value {
-    rule.after.as_ref().and_then(|after| after.value(reading)).unwrap_or_default()
+impl<'v> NewSide<'v> {
+    /// None if the request holds no object to be stored.
+    fn of(rule: &'v ChangeRule, reading: &'v Reading<'_>) -> Option<Self> {
+        let after = rule.after.as_ref().and_then(|after| after.value(reading)).unwrap_or_default();
+        let wanted = rule.request.as_ref()?.value(reading)?;
+        let side = Self { wanted, after };
+        side.members().is_some().then_some(side)
+    }
+
+    fn members(&self) -> Option<&Map<String, Value>> {
+        match &*self.wanted {
+            Value::Object(members) => Some(members),
+            // PostgREST takes several rows at once; only of one can the fields be told.
+            Value::Array(rows) if rows.len() == 1 => rows[0].as_object(),
+            _ => None,
+        }
+    }
+
+    /// The rule's fields that the request names, each as it is stored where the response shows that.
+    fn fields(&self, rule: &ChangeRule) -> impl Iterator<Item = (&String, &Value)> {
+        let named = self.members().into_iter().flatten().filter(|(name, _)| rule.fields.contains(name));
+        named.map(|(name, value)| (name, self.after.get(name).unwrap_or(value)))
+    }
 }
 
 fn update(
     rule: &ChangeRule,
     before: Option<&Map<String, Value>>,
-    reading: &Reading<'_>,
-) -> Option<(Quality, Map<String, Value>)> {
-    let mut new = new_side(rule, reading)?;
+    side: &NewSide<'_>,
+) -> (Quality, Map<String, Value>) {
     let Some(before) = before else {
-        let found = only(&new, rule, |value| json!({"to": value}));
-        let told = found.iter().any(|(name, change)| !is_hidden(name, change));
-        return Some((if told { Quality::Partial } else { Quality::Unavailable }, found));
+        let found = only(side.fields(rule), rule, "to");
+        let is_told = found.values().any(|change| change.get("to").is_some());
+        return (if is_told { Quality::Partial } else { Quality::Unavailable }, found);
     };
+    let owned = |(name, value): (&String, &Value)| (name.clone(), value.clone());
+    let mut new: Map<String, Value> = gathered(side.fields(rule).map(owned));
     // Where the whole new side is shown, what the server changed on its own counts as well.
-    if let Value::Object(after) = after(rule, reading) {
-        let shown =
-            after.into_iter().filter(|(name, _)| rule.fields.contains(name) && before.contains_key(name));
-        new.extend(shown);
+    if let Value::Object(after) = &*side.after {
+        let shown = after.iter().filter(|(name, _)| rule.fields.contains(name) && before.contains_key(*name));
+        new.extend(shown.map(owned));
     }
     let known = new.keys().all(|name| before.contains_key(name));
     let old = before.iter().filter(|(name, _)| new.contains_key(*name));
-    let old: Map<String, Value> = gathered(old.map(|(name, value)| (name.clone(), value.clone())));
+    let old: Map<String, Value> = gathered(old.map(owned));
     let (unknown, new): (Map<_, _>, Map<_, _>) =
         new.into_iter().partition(|(name, _)| !before.contains_key(name));
-    let mut found = diff::between(&Value::Object(old), &Value::Object(new), &rule.ignore);
-    found.extend(only(&unknown, rule, |value| json!({"to": value})));
-    Some((if known { Quality::Exact } else { Quality::Partial }, found))
+    let found = diff::between(&Value::Object(old), &Value::Object(new), &rule.ignore);
+    let told = found.into_iter().map(|(path, change)| (path.clone(), redacted(&path, change)));
+    let mut told: Map<String, Value> = gathered(told);
+    told.extend(only(&unknown, rule, "to"));
+    (if known { Quality::Exact } else { Quality::Partial }, told)
 }
 
-/// One side alone of the rule's fields.
-fn only(
-    side: &Map<String, Value>,
+/// One side alone of the rule's fields, under this word.
+fn only<'s>(
+    side: impl IntoIterator<Item = (&'s String, &'s Value)>,
     rule: &ChangeRule,
-    change: impl Fn(&Value) -> Value,
+    word: &str,
 ) -> Map<String, Value> {
-    let wanted = side.iter().filter(|(name, _)| rule.fields.contains(name) && !rule.ignore.contains(name));
-    gathered(wanted.map(|(name, value)| (name.clone(), change(value))))
-}
-
-/// Whether a change is told by nothing but its name: a secret is, and a count of tokens is none.
-fn is_hidden(path: &str, change: &Value) -> bool {
-    let plain = |name: &str, side: &Value| {
-        matches!(side, Value::Number(_) | Value::Bool(_)) && !redact::masks(name, side)
+    let wanted =
+        side.into_iter().filter(|(name, _)| rule.fields.contains(name) && !rule.ignore.contains(name));
+    let told = |(name, value): (&String, &Value)| {
+        let is_secret = is_hidden(name, [value]);
+        let change = if is_secret { hidden() } else { json!({word: redact::value(last(name), value)}) };
+        (name.clone(), change)
     };
-    path.split('.').filter(|name| redact::is_secret_name(name)).any(|name| match change {
-        Value::Object(sides) => !sides.values().all(|side| plain(name, side)),
-        _ => true,
-    })
+    gathered(wanted.map(told))
 }
 
 fn redacted(path: &str, change: Value) -> Value {
-    if is_hidden(path, &change) {
-        return json!({"changed": true});
-    }
-    let name = path.rsplit('.').next().unwrap_or(path);
     match change {
-        Value::Object(sides) => Value::Object(gathered(
-            sides.into_iter().map(|(side, value)| (side, redact::value(name, &value))),
+        Value::Object(sides) if !is_hidden(path, sides.values()) => Value::Object(gathered(
+            sides.iter().map(|(side, value)| (side.clone(), redact::value(last(path), value))),
         )),
-        other => other,
+        _ => hidden(),
     }
+}
+
+/// Whether a change is told by nothing but its name: a secret is, and a count of tokens is none.
+fn is_hidden<'s>(path: &str, sides: impl IntoIterator<Item = &'s Value> + Clone) -> bool {
+    let plain = |name: &str, side: &Value| {
+        matches!(side, Value::Number(_) | Value::Bool(_)) && !redact::masks(name, side)
+    };
+    path.split('.')
+        .filter(|name| redact::is_secret_name(name))
+        .any(|name| !sides.clone().into_iter().all(|side| plain(name, side)))
+}
+
+fn hidden() -> Value {
+    json!({"changed": true})
+}
+
+/// The name that ends a path.
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
 }

@@ -129,13 +129,27 @@ impl Draft {
         reading: &mut Reading<'_>,
         request_token: Option<Token>,
     ) -> Self {
-        let exchange = reading.exchange;
         let outcome = extract::outcome(&rule.outcome, reading);
         let changes = changes::changes(rule, outcome, reading);
-        if let Some((_, fields)) = &changes {
-            reading.changed = fields.clone();
-        }
-        let reading = &*reading;
+        let quality = changes.map(|(quality, fields)| {
+            reading.changed = fields;
+            quality
+        });
+        let told = Self::told(pack, rule, route, reading, request_token, outcome);
+        let changed = std::mem::take(&mut reading.changed);
+        Self { changes: quality.map(|quality| (quality, Value::Object(changed))), ..told }
+    }
+
+    /// What the rule says of the exchange, but for what changed.
+    fn told(
+        pack: &Pack,
+        rule: &Rule,
+        route: &str,
+        reading: &Reading<'_>,
+        request_token: Option<Token>,
+        outcome: Outcome,
+    ) -> Self {
+        let exchange = reading.exchange;
         let named = rule.actions.iter().find(|action| action.when.holds(reading));
         let failure = rule.on_failure.as_ref().filter(|_| outcome == Outcome::Failure);
         let by_change = || rule.severities.iter().find(|severity| severity.when.holds(reading));
@@ -183,7 +197,6 @@ impl Draft {
             request_body: reading.request_state,
             response_body: reading.response_state,
             details,
-            changes: changes.map(|(quality, fields)| (quality, Value::Object(fields))),
             compliance: rule.compliance.clone(),
             request_token,
             actor_token,
@@ -276,7 +289,7 @@ impl Draft {
     }
 
     fn bare(exchange: &Exchange<'_>, route: &str, rule: &str, action: Action) -> Self {
-        let short = |text: &str, max| redact::shorten_bytes(&redact::clean(text), max);
+        let short = |text: &str, max| redact::shorten_bytes(redact::clean(text), max);
         Self {
             tenant: exchange.mount.tenant.clone(),
             action,

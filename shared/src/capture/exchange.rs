@@ -134,7 +134,7 @@ impl<'a> Reading<'a> {
             BeforeRule::Get { at, .. } => at.as_str(),
             BeforeRule::Rows { .. } | BeforeRule::Table { .. } => "",
         };
-        single(self.before.as_ref()?.pointer(at)?)
+        single(json::part(self.before.as_ref()?, at)?)
     }
 
     pub(super) fn fingerprint_of(&self, text: &str) -> Option<String> {
@@ -198,7 +198,7 @@ fn read_form(body: Body<'_>) -> (Value, BodyState) {
 }
 
 impl Facts for Reading<'_> {
-    fn value(&self, source: &Source) -> Option<Value> {
+    fn value(&self, source: &Source) -> Option<Cow<'_, Value>> {
         let claim = |name: &str| {
             let claims = self.claims.as_ref()?;
             match name {
@@ -209,14 +209,14 @@ impl Facts for Reading<'_> {
                 _ => None,
             }
         };
-        match source {
-            Source::Request(pointer) => body_value(&self.request, self.request_state, pointer),
-            Source::Response(pointer) => body_value(&self.response, self.response_state, pointer),
+        let value = match source {
+            Source::Request(pointer) => return part(&self.request, self.request_state, pointer),
+            Source::Response(pointer) => return part(&self.response, self.response_state, pointer),
             Source::Before(pointer) => {
                 let before = self.before.as_ref()?;
-                single(before).unwrap_or(before).pointer(pointer).cloned()
+                return json::part(single(before).unwrap_or(before), pointer).map(Cow::Borrowed);
             }
-            Source::Changed(field) => self.changed.get(field).cloned(),
+            Source::Changed(field) => return self.changed.get(field).map(Cow::Borrowed),
             Source::RequestHeader(name) => self.exchange.request_headers.get(name).map(Value::from),
             Source::ResponseHeader(name) => self.exchange.response_headers.get(name).map(Value::from),
             Source::Path(name) => self.parameters.get(name).map(|value| Value::from(value.as_str())),
@@ -233,7 +233,8 @@ impl Facts for Reading<'_> {
             Source::RequestText => text_of(self.exchange.request_body),
             Source::ResponseText => text_of(self.exchange.response_body),
             Source::Client => Some(Value::from(client(self.exchange.request_headers))),
-        }
+        };
+        value.map(Cow::Owned)
     }
 
     fn fingerprint(&self, text: &str) -> Option<String> {
@@ -261,10 +262,11 @@ fn text_of(body: Body<'_>) -> Option<Value> {
     })
 }
 
-fn body_value(body: &Value, state: BodyState, pointer: &str) -> Option<Value> {
+/// A part of a body that was read.
+fn part<'b>(body: &'b Value, state: BodyState, pointer: &str) -> Option<Cow<'b, Value>> {
     match state {
         BodyState::Absent | BodyState::Unparsable => None,
-        BodyState::Complete | BodyState::Truncated => body.pointer(pointer).cloned(),
+        BodyState::Complete | BodyState::Truncated => json::part(body, pointer).map(Cow::Borrowed),
     }
 }
 

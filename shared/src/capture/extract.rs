@@ -89,7 +89,7 @@ pub(super) fn claimed_user(sources: &[Expr], reading: &Reading<'_>) -> Option<Cl
             _ => "request".to_owned(),
         };
         let id = if is_identifier(&id) { redact::text(&id, 320) } else { redact::MASK.to_owned() };
-        Some(ClaimedUser { id, source: redact::shorten_bytes(&source, 120) })
+        Some(ClaimedUser { id, source: redact::shorten_bytes(source, 120) })
     })
 }
 

@@ -103,14 +103,14 @@ impl Mount {
             return None;
         }
         let text = |name: &str| match platform.get(name) {
-            Some(Value::String(text)) => Some(shorten_bytes(&clean(text), 64)),
+            Some(Value::String(text)) => Some(shorten_bytes(clean(text), 64)),
             Some(Value::Number(number)) => Some(number.to_string()),
             _ => None,
         };
         let place = Place {
             country: text("country"),
             colo: text("colo"),
-            ray: headers.get("cf-ray").map(|ray| shorten_bytes(&clean(ray), 64)),
+            ray: headers.get("cf-ray").map(|ray| shorten_bytes(clean(ray), 64)),
             tls: text("tlsVersion"),
             asn: text("asn"),
         };

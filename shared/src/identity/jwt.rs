@@ -160,7 +160,7 @@ fn as_seconds(value: &serde_json::Value) -> Option<u64> {
 }
 
 fn short(text: &str) -> String {
-    shorten_bytes(&clean(text), MAX_CLAIM_LEN)
+    shorten_bytes(clean(text), MAX_CLAIM_LEN)
 }
 
 fn decode(part: &str) -> Option<Vec<u8>> {

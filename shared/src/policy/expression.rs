@@ -19,6 +19,7 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::borrow::Cow;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::Value;
@@ -92,8 +93,8 @@ pub enum Expr {
 
 /// What expressions are evaluated on.
 pub trait Facts {
-    /// The value of a source; none where it is absent.
-    fn value(&self, source: &Source) -> Option<Value>;
+    /// The value of a source; none where it is absent. What stands in a body is not copied.
+    fn value(&self, source: &Source) -> Option<Cow<'_, Value>>;
 
     /// A keyed hash of a text, by which it can be compared and not read; none where there is no key.
     fn fingerprint(&self, text: &str) -> Option<String>;
@@ -101,23 +102,28 @@ pub trait Facts {
 
 impl Expr {
     /// The value on these facts; none where it is absent.
-    pub fn value(&self, facts: &dyn Facts) -> Option<Value> {
+    pub fn value<'v>(&'v self, facts: &'v dyn Facts) -> Option<Cow<'v, Value>> {
         match self {
             Self::Source(source) => facts.value(source),
-            Self::Literal(value) => Some(value.clone()),
+            Self::Literal(value) => Some(Cow::Borrowed(value)),
             Self::Call(function, arguments) => function::call(*function, arguments, facts),
         }
     }
 
     /// Whether the value on these facts is true.
     pub fn holds(&self, facts: &dyn Facts) -> bool {
-        self.value(facts) == Some(Value::Bool(true))
+        self.value(facts).is_some_and(|value| *value == Value::Bool(true))
     }
 
     /// The value as text: texts and numbers only.
     pub fn text(&self, facts: &dyn Facts) -> Option<String> {
-        match self.value(facts)? {
-            Value::String(text) if !text.is_empty() => Some(text),
+        let value = self.value(facts)?;
+        match &*value {
+            Value::String(text) if text.is_empty() => None,
+            Value::String(_) => match value.into_owned() {
+                Value::String(text) => Some(text),
+                _ => None,
+            },
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         }
@@ -274,10 +280,10 @@ mod tests {
     struct Body(Value);
 
     impl Facts for Body {
-        fn value(&self, source: &Source) -> Option<Value> {
+        fn value(&self, source: &Source) -> Option<Cow<'_, Value>> {
             match source {
-                Source::Response(pointer) => self.0.pointer(pointer).cloned(),
-                Source::Status => Some(json!(200)),
+                Source::Response(pointer) => self.0.pointer(pointer).map(Cow::Borrowed),
+                Source::Status => Some(Cow::Owned(json!(200))),
                 _ => None,
             }
         }
@@ -290,7 +296,7 @@ mod tests {
     fn eval(text: &str) -> Option<Value> {
         let agent = json!({"name": "A", "plugins": ["x", "y"], "cron": "", "steps": null});
         let body = Body(json!({"success": false, "agent": agent, "n": 3}));
-        text.parse::<Expr>().expect("an expression").value(&body)
+        text.parse::<Expr>().expect("an expression").value(&body).map(Cow::into_owned)
     }
 
     #[test]

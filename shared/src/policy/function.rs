@@ -1,9 +1,12 @@
 //! The functions of the expression language.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::expression::{Expr, Facts};
 use crate::gather::gathered;
+use crate::json;
 
 /// What can be done with values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,70 +83,74 @@ impl Function {
 }
 
 /// The value of a call on these facts; none where it is absent.
-pub(super) fn call(function: Function, arguments: &[Expr], facts: &dyn Facts) -> Option<Value> {
+pub(super) fn call<'v>(
+    function: Function,
+    arguments: &'v [Expr],
+    facts: &'v dyn Facts,
+) -> Option<Cow<'v, Value>> {
     let seen = |at: usize| arguments.get(at).and_then(|argument| argument.value(facts));
     let value = |at: usize| seen(at).unwrap_or_default();
-    let truth = match function {
+    let result = match function {
         Function::First => return first(arguments, facts),
-        Function::Count => return count(&seen(0)?).map(Value::from),
-        Function::Keys => {
-            return match seen(0)? {
-                Value::Object(members) => Some(members.keys().cloned().collect()),
-                _ => None,
-            };
-        }
-        Function::Pick => return pick(seen(0)?, &arguments[1..], facts),
-        Function::Sum => return sum(arguments, facts),
-        Function::Lower => return Some(Value::from(seen(0)?.as_str()?.to_lowercase())),
-        Function::Text => {
-            return match seen(0)? {
-                text @ Value::String(_) => Some(text),
-                scalar @ (Value::Number(_) | Value::Bool(_)) => Some(Value::from(scalar.to_string())),
-                _ => None,
-            };
-        }
-        Function::Cases => return cases(&value(0), &arguments[1..], facts),
         Function::If => return seen(if arguments[0].holds(facts) { 1 } else { 2 }),
-        Function::Pointer => return seen(0)?.pointer(seen(1)?.as_str()?).cloned(),
-        Function::Fingerprint => return facts.fingerprint(seen(0)?.as_str()?).map(Value::from),
-        Function::Intensity => return creation_score(&seen(0)?).map(Value::from),
-        Function::Present => !value(0).is_null(),
-        Function::Filled => is_filled(&seen(0)?),
-        Function::Equals => value(0) == value(1),
-        Function::Contains => match (value(0), value(1)) {
-            (Value::String(text), Value::String(part)) => text.contains(&part),
-            (Value::Array(items), item) => items.contains(&item),
-            _ => false,
+        Function::Cases => return cases(&value(0), &arguments[1..], facts),
+        Function::Pointer => return pointer(seen(0)?, seen(1)?.as_str()?),
+        Function::Text if seen(0)?.is_string() => return seen(0),
+        Function::Text => match &*seen(0)? {
+            scalar @ (Value::Number(_) | Value::Bool(_)) => Value::from(scalar.to_string()),
+            _ => return None,
         },
-        Function::Starts => match (value(0), value(1)) {
-            (Value::String(text), Value::String(start)) => text.starts_with(&start),
+        Function::Count => Value::from(count(seen(0)?.as_ref())?),
+        Function::Keys => seen(0)?.as_object()?.keys().cloned().collect(),
+        Function::Pick => pick(seen(0)?.as_ref(), &arguments[1..], facts)?,
+        Function::Sum => sum(arguments, facts)?,
+        Function::Lower => Value::from(seen(0)?.as_str()?.to_lowercase()),
+        Function::Fingerprint => Value::from(facts.fingerprint(seen(0)?.as_str()?)?),
+        Function::Intensity => Value::from(creation_score(seen(0)?.as_ref())?),
+        Function::Present => Value::from(!value(0).is_null()),
+        Function::Filled => Value::from(is_filled(seen(0)?.as_ref())),
+        Function::Equals => Value::from(value(0) == value(1)),
+        Function::Contains => Value::from(match (&*value(0), &*value(1)) {
+            (Value::String(text), Value::String(part)) => text.contains(part),
+            (Value::Array(items), item) => items.contains(item),
             _ => false,
-        },
-        Function::AtLeast => match (value(0).as_f64(), value(1).as_f64()) {
+        }),
+        Function::Starts => Value::from(match (&*value(0), &*value(1)) {
+            (Value::String(text), Value::String(start)) => text.starts_with(start),
+            _ => false,
+        }),
+        Function::AtLeast => Value::from(match (value(0).as_f64(), value(1).as_f64()) {
             (Some(number), Some(least)) => number >= least,
             _ => false,
-        },
-        Function::Not => value(0) != Value::Bool(true),
-        Function::All => arguments.iter().all(|argument| argument.holds(facts)),
+        }),
+        Function::Not => Value::from(!arguments[0].holds(facts)),
+        Function::All => Value::from(arguments.iter().all(|argument| argument.holds(facts))),
         Function::Any => {
             let mut known = arguments.iter().filter_map(|argument| argument.value(facts)).peekable();
             known.peek()?;
-            known.any(|value| value == Value::Bool(true))
+            Value::from(known.any(|value| *value == Value::Bool(true)))
         }
     };
-    Some(Value::Bool(truth))
+    Some(Cow::Owned(result))
 }
 
-fn first(arguments: &[Expr], facts: &dyn Facts) -> Option<Value> {
+fn first<'v>(arguments: &'v [Expr], facts: &'v dyn Facts) -> Option<Cow<'v, Value>> {
     let mut null = None;
     for argument in arguments {
         match argument.value(facts) {
-            Some(Value::Null) => null = Some(Value::Null),
+            Some(value) if value.is_null() => null = Some(value),
             Some(value) => return Some(value),
             None => {}
         }
     }
     null
+}
+
+fn pointer<'v>(value: Cow<'v, Value>, pointer: &str) -> Option<Cow<'v, Value>> {
+    match value {
+        Cow::Borrowed(value) => json::part(value, pointer).map(Cow::Borrowed),
+        Cow::Owned(value) => json::part(&value, pointer).cloned().map(Cow::Owned),
+    }
 }
 
 fn count(value: &Value) -> Option<usize> {
@@ -166,36 +173,36 @@ fn is_filled(value: &Value) -> bool {
     }
 }
 
-fn pick(from: Value, names: &[Expr], facts: &dyn Facts) -> Option<Value> {
+fn pick(from: &Value, names: &[Expr], facts: &dyn Facts) -> Option<Value> {
     let names: Vec<String> = names.iter().filter_map(|name| name.text(facts)).collect();
     let only = |members: &Map<String, Value>| -> Value {
         let kept = names.iter().filter_map(|name| Some((name.clone(), members.get(name)?.clone())));
         Value::Object(gathered(kept))
     };
     match from {
-        Value::Object(members) => Some(only(&members)),
+        Value::Object(members) => Some(only(members)),
         Value::Array(items) => Some(items.iter().filter_map(Value::as_object).map(only).collect()),
         _ => None,
     }
 }
 
 fn sum(arguments: &[Expr], facts: &dyn Facts) -> Option<Value> {
-    let values: Vec<Value> = arguments.iter().filter_map(|argument| argument.value(facts)).collect();
+    let values: Vec<_> = arguments.iter().filter_map(|argument| argument.value(facts)).collect();
     let whole: Option<u64> = values
         .iter()
         .filter(|value| value.is_number())
-        .map(Value::as_u64)
+        .map(|value| value.as_u64())
         .try_fold(0_u64, |total, number| total.checked_add(number?));
-    let known = values.iter().any(Value::is_number);
+    let known = values.iter().any(|value| value.is_number());
     match whole {
         Some(total) => known.then(|| Value::from(total)),
-        None => Some(Value::from(values.iter().filter_map(Value::as_f64).sum::<f64>())),
+        None => Some(Value::from(values.iter().filter_map(|value| value.as_f64()).sum::<f64>())),
     }
 }
 
-fn cases(value: &Value, rest: &[Expr], facts: &dyn Facts) -> Option<Value> {
+fn cases<'v>(value: &Value, rest: &'v [Expr], facts: &'v dyn Facts) -> Option<Cow<'v, Value>> {
     let mut pairs = rest.chunks_exact(2);
-    let found = pairs.find(|pair| pair[0].value(facts).as_ref() == Some(value));
+    let found = pairs.find(|pair| pair[0].value(facts).as_deref() == Some(value));
     match (found, rest.len() % 2) {
         (Some(pair), _) => pair[1].value(facts),
         (None, 1) => rest.last()?.value(facts),

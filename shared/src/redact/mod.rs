@@ -10,6 +10,8 @@ mod shapes;
 pub use names::is_secret_name;
 pub use shapes::scrub;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::gather::gathered;
@@ -41,7 +43,7 @@ pub(crate) fn masks(name: &str, value: &Value) -> bool {
 
 /// A text as it may leave the edge: secrets masked, control characters gone, shortened to `max_bytes`.
 pub fn text(text: &str, max_bytes: usize) -> String {
-    shorten_bytes(&clean(&scrub(head(text, 4 * max_bytes))), max_bytes)
+    shorten_bytes(clean(scrub(head(text, 4 * max_bytes))), max_bytes)
 }
 
 /// The beginning that is looked at: what is cut off here is cut off in the end anyway, and a secret that reaches over
@@ -51,23 +53,25 @@ fn head(text: &str, bytes: usize) -> &str {
 }
 
 /// The text without control characters (a store cannot hold NUL), as it is otherwise.
-pub fn clean(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
+pub fn clean<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
+    let text = text.into();
+    // The others outside ASCII begin with this byte.
+    let may_be_control = |byte: u8| byte.is_ascii_control() || byte == 0xc2;
+    if !text.bytes().any(may_be_control) {
+        return text;
     }
     text.chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\t')).collect()
 }
 
 /// The text cut to at most `max` bytes at a character's boundary.
-pub fn shorten_bytes(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
+pub fn shorten_bytes<'t>(text: impl Into<Cow<'t, str>>, max: usize) -> String {
+    match text.into() {
+        Cow::Borrowed(text) => text[..text.floor_char_boundary(max)].to_owned(),
+        Cow::Owned(mut text) => {
+            text.truncate(text.floor_char_boundary(max));
+            text
+        }
     }
-    let mut end = max;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }
 
 fn redact(name: &str, value: &Value, depth: usize) -> Value {
@@ -110,10 +114,10 @@ fn redact_text(text: &str, depth: usize) -> String {
         && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
     {
         let inner = redact("", &inner, depth + 1).to_string();
-        return shortened(inner.clone(), &inner);
+        return shortened(Cow::Borrowed(&inner), &inner);
     }
     // What is cut off here is cut off in the end anyway; a secret that reaches over the cut is masked to it.
-    shortened(clean(&scrub(characters(text, 4 * MAX_TEXT_CHARS))), text)
+    shortened(clean(scrub(characters(text, 4 * MAX_TEXT_CHARS))), text)
 }
 
 /// The first characters of a text.
@@ -125,10 +129,10 @@ fn characters(text: &str, count: usize) -> &str {
 }
 
 /// The text if it is short, or else its beginning and how long the whole was.
-fn shortened(text: String, whole: &str) -> String {
+fn shortened(text: Cow<'_, str>, whole: &str) -> String {
     let kept = characters(&text, MAX_TEXT_CHARS);
     if kept.len() == text.len() {
-        return text;
+        return text.into_owned();
     }
     format!("{kept}… [{} characters]", whole.chars().count())
 }
