@@ -110,7 +110,7 @@ pub(super) const WANTED: &[Wanted] = &[
         "",
         "of the events of a stream that was paused for an hour under load",
     ),
-    below("streams.repeated", 1.0, "", "likewise"),
+    told("streams.repeated", "", "of them, the batch that was under way when the stream was paused"),
     told("streams.catch_up_events_per_s", "", "while others go on arriving"),
     below("search.first_page_p95_ms", 100.0, " ms", "10 M events, 50 tenants, the largest has a fifth"),
     below("search.next_page_p95_ms", 100.0, " ms", ""),
