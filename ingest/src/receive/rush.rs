@@ -1,8 +1,9 @@
 //! Whether batches arrive as fast as they can be written: then those who follow the events wait, so that senders need not.
 //!
-//! The answer is the share of its time that the busiest lane writes. It is the same for a database on this machine and for one
-//! elsewhere, and half the load that a store can bear does not come near it. A rush that does not end is none: after a
-//! while followers go on beside it, so that what they do is late by that much and not by more.
+//! The answer is the share of its time that the busiest lane writes, of those in which batches wait for one another. It is the same
+//! for a database on this machine and for one elsewhere, half the load that a store can bear does not come near it, and one
+//! sender alone, however much it sends, is none. A rush that does not end is none either: after a while followers go on
+//! beside it, so that what they do is late by that much and not by more.
 
 use std::time::Duration;
 
@@ -22,12 +23,12 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Tells whether there is a rush, as long as it is awaited.
 pub(super) async fn watch(work: &Work, tell: &watch::Sender<bool>) {
     let mut rush = State::default();
-    let (mut looked_at, mut before) = (Instant::now(), work.so_far());
+    let (mut looked_at, mut before) = (Instant::now(), work.look());
     loop {
         tokio::time::sleep(EVERY).await;
-        let (now, so_far) = (Instant::now(), work.so_far());
-        let is_full = busiest(before, so_far, now - looked_at) >= FULL;
-        (looked_at, before) = (now, so_far);
+        let (now, after) = (Instant::now(), work.look());
+        let is_full = busiest(before, after, now - looked_at) >= FULL;
+        (looked_at, before) = (now, after);
         let is_rush = rush.is_after(is_full, now);
         let has_turned = |told: &mut bool| std::mem::replace(told, is_rush) != is_rush;
         if tell.send_if_modified(has_turned) {
@@ -36,9 +37,10 @@ pub(super) async fn watch(work: &Work, tell: &watch::Sender<bool>) {
     }
 }
 
-/// The share of a time that the busiest lane wrote.
-fn busiest(before: [Duration; LANES], after: [Duration; LANES], time: Duration) -> f64 {
-    let written = before.iter().zip(after).map(|(before, after)| after.saturating_sub(*before)).max();
+/// The share of a time that the busiest lane wrote what came in several batches.
+fn busiest(before: [(Duration, bool); LANES], after: [(Duration, bool); LANES], time: Duration) -> f64 {
+    let lanes = before.iter().zip(after).filter(|(_, (_, was_shared))| *was_shared);
+    let written = lanes.map(|((before, _), (after, _))| after.saturating_sub(*before)).max();
     written.unwrap_or_default().as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
@@ -91,9 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_lane_counts() {
-        let lanes = |first, second| [Duration::from_millis(first), Duration::from_millis(second)];
-        let share = busiest(lanes(100, 50), lanes(120, 130), Duration::from_millis(100));
-        assert!((share - 0.8).abs() < 1e-9, "{share}");
+    fn the_busiest_lane_counts_in_which_batches_wait_for_one_another() {
+        let share = |together: [bool; LANES]| {
+            let lanes = |first, second| {
+                [(Duration::from_millis(first), together[0]), (Duration::from_millis(second), together[1])]
+            };
+            busiest(lanes(100, 50), lanes(120, 130), Duration::from_millis(100))
+        };
+        for (together, want) in [([true, true], 0.8), ([true, false], 0.2), ([false, false], 0.0)] {
+            assert!((share(together) - want).abs() < 1e-9, "{together:?}");
+        }
     }
 }

@@ -75,6 +75,10 @@ struct Lane {
     since: Option<Instant>,
     /// What it has been at before.
     done: Duration,
+    /// Whether what it writes now came in several batches, so that somebody waited for somebody.
+    is_shared: bool,
+    /// Whether anything since the last look did.
+    was_shared: bool,
 }
 
 impl Work {
@@ -82,8 +86,11 @@ impl Work {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, lane: usize) {
-        self.lanes()[lane].since = Some(Instant::now());
+    fn begin(&self, lane: usize, batches: usize) {
+        let lane = &mut self.lanes()[lane];
+        lane.since = Some(Instant::now());
+        lane.is_shared = batches > 1;
+        lane.was_shared |= lane.is_shared;
     }
 
     fn end(&self, lane: usize) {
@@ -95,9 +102,15 @@ impl Work {
         self.lanes().iter().filter_map(|lane| lane.since).min()
     }
 
-    /// How long each lane has been writing so far.
-    pub(super) fn so_far(&self) -> [Duration; LANES] {
-        self.lanes().map(|lane| lane.done + lane.since.map_or(Duration::ZERO, |since| since.elapsed()))
+    /// How long each lane has been writing so far, and whether it wrote several batches together since the last look.
+    pub(super) fn look(&self) -> [(Duration, bool); LANES] {
+        let mut lanes = self.lanes();
+        let told = lanes
+            .map(|lane| (lane.done + lane.since.map_or(Duration::ZERO, |at| at.elapsed()), lane.was_shared));
+        for lane in lanes.iter_mut() {
+            lane.was_shared = lane.since.is_some() && lane.is_shared;
+        }
+        told
     }
 }
 
@@ -192,7 +205,7 @@ async fn run(
         }
         metrics::gauge!("edgetrail_writer_queue_depth").decrement(group.len() as f64);
         let prepared: Vec<&Prepared> = group.iter().map(|job| &job.batch).collect();
-        work.begin(lane);
+        work.begin(lane, group.len());
         let outcomes = write(&store, &prepared).await;
         work.end(lane);
         stored.notify_one();
