@@ -438,7 +438,7 @@ fn name_of(text: &str) -> Option<String> {
 
 fn error_of(text: &str) -> Option<String> {
     let text = text.trim();
-    (!text.is_empty()).then(|| shorten_bytes(&text.replace('\0', ""), MAX_ERROR_LEN))
+    (!text.is_empty()).then(|| shorten_bytes(text.replace('\0', ""), MAX_ERROR_LEN))
 }
 
 #[cfg(test)]
