@@ -1,9 +1,8 @@
 //! Whether batches arrive as fast as they can be written: then those who follow the events wait, so that senders need not.
 //!
-//! The answer is the share of its time that the busiest lane writes, of those in which batches wait for one another. It is the same
-//! for a database on this machine and for one elsewhere, half the load that a store can bear does not come near it, and one
-//! sender alone, however much it sends, is none. A rush that does not end is none either: after a while followers go on
-//! beside it, so that what they do is late by that much and not by more.
+//! The answer is the share of its time that the busiest lane writes, of those in which batches wait for one another: it can be had
+//! for a database on this machine and for one elsewhere, and one sender alone, however much it sends, is no rush. A rush that does
+//! not end is none either: after a while followers go on beside it.
 
 use std::time::Duration;
 
