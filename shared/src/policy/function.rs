@@ -95,11 +95,14 @@ pub(super) fn call<'v>(
         Function::If => return seen(if arguments[0].holds(facts) { 1 } else { 2 }),
         Function::Cases => return cases(&value(0), &arguments[1..], facts),
         Function::Pointer => return pointer(seen(0)?, seen(1)?.as_str()?),
-        Function::Text if seen(0)?.is_string() => return seen(0),
-        Function::Text => match &*seen(0)? {
-            scalar @ (Value::Number(_) | Value::Bool(_)) => Value::from(scalar.to_string()),
-            _ => return None,
-        },
+        Function::Text => {
+            let value = seen(0)?;
+            match &*value {
+                Value::String(_) => return Some(value),
+                scalar @ (Value::Number(_) | Value::Bool(_)) => Value::from(scalar.to_string()),
+                _ => return None,
+            }
+        }
         Function::Count => Value::from(count(seen(0)?.as_ref())?),
         Function::Keys => seen(0)?.as_object()?.keys().cloned().collect(),
         Function::Pick => pick(seen(0)?.as_ref(), &arguments[1..], facts)?,
