@@ -1,8 +1,10 @@
-//! The packs that are compiled in, without the whitespace that makes them readable: an isolate starts the slower the more
-//! there is to load.
+//! The packs that are compiled in, prepared: an isolate answers the later the more there is to read. A pack with a mistake is
+//! not built.
 
 use std::path::Path;
 use std::{env, fs};
+
+use shared::policy::prepare;
 
 fn main() {
     let out = env::var("OUT_DIR").expect("cargo names it");
@@ -10,8 +12,10 @@ fn main() {
         let path = format!("packs/{name}.json");
         println!("cargo::rerun-if-changed={path}");
         let text = fs::read_to_string(&path).expect("the pack is there");
-        // A pack that is not JSON is passed on as it is: the tests say what is wrong with it, and where.
-        let dense = serde_json::from_str::<serde_json::Value>(&text).map_or(text, |pack| pack.to_string());
-        fs::write(Path::new(&out).join(format!("{name}.json")), dense).expect("cargo's own folder");
+        let prepared = prepare(&text).unwrap_or_else(|error| {
+            let (line, column) = error.place(&text);
+            panic!("edge/{path}:{line}:{column}: {}", error.reason())
+        });
+        fs::write(Path::new(&out).join(format!("{name}.pack")), prepared).expect("cargo's own folder");
     }
 }

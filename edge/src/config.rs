@@ -8,12 +8,12 @@ use shared::capture::{Mount, REQUEST_HEADERS, RESPONSE_HEADERS, Traffic};
 use shared::event::TenantId;
 use shared::note::{MAX_NOTE_LEN, Note, VerifierKey};
 use shared::policy::served::{self, Served};
-use shared::policy::{FailMode, Pack, Plan, Router, Source};
+use shared::policy::{FailMode, Pack, Plan, Prepared, Router};
 
-/// The rule packs that are compiled in.
+/// The rule packs that are compiled in, prepared.
 const PACKS: &[(&str, &str)] = &[
-    ("app", include_str!(concat!(env!("OUT_DIR"), "/app.json"))),
-    ("supabase", include_str!(concat!(env!("OUT_DIR"), "/supabase.json"))),
+    ("app", include_str!(concat!(env!("OUT_DIR"), "/app.pack"))),
+    ("supabase", include_str!(concat!(env!("OUT_DIR"), "/supabase.pack"))),
 ];
 
 /// What a record of the traffic waits for at most: `waitUntil` ends after 30 s.
@@ -269,31 +269,34 @@ struct CapturePlan<'a> {
 fn compile(mount: &Mount, own: &[Value], served: &[Pack]) -> Result<Router, String> {
     let mut packs = Vec::new();
     for name in &mount.packs {
-        packs.extend(served.iter().filter(|pack| pack.extends.as_deref() == Some(name)).cloned());
+        let extending = served.iter().filter(|pack| pack.extends.as_deref() == Some(name)).cloned();
+        packs.extend(extending.map(Prepared::from));
         let replaced = served.iter().find(|pack| pack.extends.is_none() && pack.name == *name);
         packs.push(match replaced {
-            Some(pack) => pack.clone(),
+            Some(pack) => pack.clone().into(),
             None => pack_named(name, own)?,
         });
     }
     for (rule, mode) in &mount.fail {
-        let found = packs.iter_mut().find_map(|pack| {
-            let id = rule.strip_prefix(&pack.name)?.strip_prefix('/')?;
-            pack.rules.iter_mut().find(|rule| rule.id == id)
+        let is_set = packs.iter_mut().any(|pack| {
+            let id = rule.strip_prefix(pack.name.as_ref()).and_then(|rest| rest.strip_prefix('/'));
+            id.is_some_and(|id| pack.set_fail(id, *mode))
         });
-        found.ok_or_else(|| format!("mount {}: fail: there is no rule {rule:?}", mount.host))?.fail = *mode;
+        if !is_set {
+            return Err(format!("mount {}: fail: there is no rule {rule:?}", mount.host));
+        }
     }
-    Router::compile(packs).map_err(|error| format!("mount {}: {error}", mount.host))
+    Router::of(packs).map_err(|error| format!("mount {}: {error}", mount.host))
 }
 
-fn pack_named(name: &str, own: &[Value]) -> Result<Pack, String> {
-    let own = own.iter().find(|pack| pack["name"] == name).map(Value::to_string);
-    let text = match (own, PACKS.iter().find(|(known, _)| *known == name)) {
-        (Some(text), _) => text,
-        (None, Some((_, text))) => (*text).to_owned(),
+fn pack_named(name: &str, own: &[Value]) -> Result<Prepared, String> {
+    let own = own.iter().find(|pack| pack["name"] == name);
+    let pack = match (own, PACKS.iter().find(|(known, _)| *known == name)) {
+        (Some(pack), _) => Pack::parse(&pack.to_string()).map(Prepared::from),
+        (None, Some((_, text))) => Prepared::read(text),
         (None, None) => return Err(format!("EDGETRAIL_CONFIG: there is no pack {name:?}")),
     };
-    Pack::parse(&text).map_err(|error| format!("pack {name}: {error}"))
+    pack.map_err(|error| format!("pack {name}: {error}"))
 }
 
 /// A served policy as it is signed; none if it is not a note.
@@ -377,14 +380,15 @@ impl Headers {
     fn wanted(router: &Router) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let mut wanted = Self { request: owned(REQUEST_HEADERS), response: owned(RESPONSE_HEADERS) };
-        for source in router.sources() {
-            let (names, name) = match source {
-                Source::RequestHeader(name) => (&mut wanted.request, name),
-                Source::ResponseHeader(name) => (&mut wanted.response, name),
-                _ => continue,
-            };
-            if !names.contains(name) {
-                names.push(name.clone());
+        for headers in router.headers() {
+            for (names, more) in
+                [(&mut wanted.request, &headers.request), (&mut wanted.response, &headers.response)]
+            {
+                for name in more {
+                    if !names.iter().any(|known| known == name) {
+                        names.push(name.clone().into_owned());
+                    }
+                }
             }
         }
         wanted

@@ -14,11 +14,12 @@ use super::search;
 use super::writes::Parameters;
 use super::{Answer, Shared, as_of};
 use crate::correlate::state::State;
-use crate::store::search::{Scope, page};
+use crate::store::search::{Scope, altering, page};
 use crate::store::{StoreError, events};
 
-/// Events that a state is made of; of older ones nothing is taken.
-const MAX_FOLDED: usize = 2_000;
+/// Acts on an entity that a state is made of; of older ones nothing is taken. Each lies on a page of its own, and is read while
+/// somebody waits.
+const MAX_FOLDED: usize = 250;
 
 pub(super) async fn timeline(
     state: Shared,
@@ -80,7 +81,7 @@ pub(super) async fn timeline(
 /// What is known of the entity after the events of a scope; on the first page only.
 async fn known(state: &super::State, scope: &Scope, as_of: Timestamp) -> Result<Value, StoreError> {
     let limit = i64::try_from(MAX_FOLDED + 1).unwrap_or(i64::MAX);
-    let mut rows = page(&as_of::reading(state), scope, None, limit).await?;
+    let mut rows = altering(&as_of::reading(state), scope, limit).await?;
     let is_complete = rows.len() <= MAX_FOLDED;
     rows.truncate(MAX_FOLDED);
     let mut folded = rows

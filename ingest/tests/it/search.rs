@@ -458,6 +458,33 @@ fn act(minutes: i64, id: &str, fields: Value) -> Event {
 }
 
 #[tokio::test]
+async fn what_was_used_ever_so_often_since_is_still_known_by_its_changes() {
+    let server = Server::start().await;
+    let changed = act(9_000, "busy", json!({"status": {"to": "draft"}}));
+    let gone = Event {
+        action: Action::try_from("AGENT_DELETED".to_owned()).expect("an action"),
+        changes: None,
+        ..act(9_000, "gone", json!({}))
+    };
+    send(&server, &[act(9_001, "gone", json!({"status": {"to": "draft"}})), changed, gone]).await;
+    let used = |n| Event { changes: None, ..act(n, "busy", json!({})) };
+    send(&server, &(1..=300).map(used).collect::<Vec<_>>()).await;
+    let busy = server.get("/v1/entities/agent/busy/timeline").await.json();
+    assert_eq!(busy["state"]["fields"]["status"]["value"], "draft");
+    assert_eq!((&busy["state"]["complete"], &busy["state"]["events"]), (&json!(true), &json!(1)));
+    let gone = server.get("/v1/entities/agent/gone/timeline").await.json();
+    assert!(gone["state"]["deleted"].is_object(), "{gone}");
+
+    let altered = |n| act(n, "edited", json!({ format!("field{n}"): {"to": n} }));
+    send(&server, &(1..=260).map(altered).collect::<Vec<_>>()).await;
+    let edited = server.get("/v1/entities/agent/edited/timeline").await.json();
+    let fields = edited["state"]["fields"].as_object().expect("fields");
+    assert_eq!((fields.len(), &edited["state"]["complete"]), (250, &json!(false)));
+    assert!(fields.contains_key("field1") && !fields.contains_key("field260"), "the newest count");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_entitys_timeline_tells_its_fields_as_they_were_at_a_time() {
     let server = Server::start().await;
     let events = [

@@ -11,7 +11,7 @@ use crate::event::{
     Trust,
 };
 use crate::identity::{self, Algorithm, Check, Claims, Identity, Issuer, Jwt, Verdict};
-use crate::policy::{ActsForRule, FailMode, OutcomeRule, Pack, Router, Rule, fold_path, is_mutating};
+use crate::policy::{ActsForRule, FailMode, OutcomeRule, Prepared, Router, Rule, fold_path, is_mutating};
 use crate::redact;
 
 /// A token of the exchange, without the token.
@@ -123,7 +123,7 @@ impl Draft {
     }
 
     fn of_rule(
-        pack: &Pack,
+        pack: &Prepared,
         rule: &Rule,
         route: &str,
         reading: &mut Reading<'_>,
@@ -142,7 +142,7 @@ impl Draft {
 
     /// What the rule says of the exchange, but for what changed.
     fn told(
-        pack: &Pack,
+        pack: &Prepared,
         rule: &Rule,
         route: &str,
         reading: &Reading<'_>,

@@ -28,6 +28,13 @@ pub(super) struct PackDocument {
     rules: Vec<RuleDocument>,
 }
 
+/// What a pack says once for all of its rules.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    defaults: Defaults,
+    lists: BTreeMap<String, Vec<String>>,
+}
+
 /// What rules mean that do not say it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +52,7 @@ struct Defaults {
 /// A rule's document.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RuleDocument {
+pub(super) struct RuleDocument {
     id: String,
     #[serde(rename = "match")]
     matches: MatchRule,
@@ -86,20 +93,27 @@ impl PackDocument {
     #[inline]
     pub(super) fn resolve(self) -> Result<Pack, (String, Flaw)> {
         let Self { name, version, extends, claimed_user, defaults, lists, rules } = self;
+        let context = Context { defaults, lists };
         let rules = rules
             .into_iter()
             .map(|rule| {
                 let id = rule.id.clone();
-                rule.resolve(&defaults, &lists).map_err(|flaw| (id, flaw))
+                rule.resolve(&context).map_err(|flaw| (id, flaw))
             })
             .collect::<Result<_, _>>()?;
         Ok(Pack { name, version, extends, claimed_user, rules })
     }
+
+    /// Its name, where requests name a user, and what it says for rules that come by themselves.
+    pub(super) fn into_context(self) -> (String, Vec<Expr>, Context) {
+        (self.name, self.claimed_user, Context { defaults: self.defaults, lists: self.lists })
+    }
 }
 
 impl RuleDocument {
+    /// The rule with every member in its place.
     #[inline]
-    fn resolve(self, defaults: &Defaults, lists: &BTreeMap<String, Vec<String>>) -> Result<Rule, Flaw> {
+    pub(super) fn resolve(self, Context { defaults, lists }: &Context) -> Result<Rule, Flaw> {
         let changes = match self.changes {
             Some(changes) => Some(ChangeRule {
                 fields: expanded(changes.fields, lists).map_err(|reason| ("/changes/fields", reason))?,

@@ -9,6 +9,7 @@ mod expression;
 mod function;
 mod pack;
 mod place;
+mod prepared;
 mod route;
 mod router;
 pub mod served;
@@ -19,6 +20,7 @@ pub use pack::{
     ActionRule, ActsForRule, BeforeRule, ChangeKind, ChangeRule, EntityRule, FailMode, FailureRule, Level,
     MatchRule, OutcomeRule, Pack, PackError, ReadExpr, Rule, SeverityRule, SystemActor,
 };
+pub use prepared::{Headers, Prepared, prepare};
 pub use route::{fold_path, is_mutating, normalise_path};
 pub(crate) use route::{query_pairs, query_value};
 pub(crate) use router::parameters;

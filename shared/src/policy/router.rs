@@ -1,10 +1,12 @@
 //! From a request line to the rules it may fall under.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::pack::FailMode;
+use super::prepared::Head;
 use super::route::{is_mutating, normalise_path, query_value};
-use super::{Expr, Level, Pack, Rule, Source};
+use super::{Headers, Level, Pack, Prepared, Rule};
 
 /// Why packs cannot be routed together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,8 +50,8 @@ pub struct Look<'r> {
 /// The rules of one method on one path template, and how to capture for all of them.
 #[derive(Debug)]
 struct Candidates {
-    method: String,
-    path: String,
+    method: Cow<'static, str>,
+    path: Cow<'static, str>,
     plan: Plan,
     /// Pack and rule by index, in order.
     rules: Vec<(usize, usize)>,
@@ -61,13 +63,13 @@ pub struct Routed<'r> {
     /// The path template that matched.
     pub path: &'r str,
     /// The rules in order, each with its pack.
-    pub rules: Vec<(&'r Pack, &'r Rule)>,
+    pub rules: Vec<(&'r Prepared, &'r Rule)>,
 }
 
 /// The compiled packs of one mount.
 #[derive(Debug)]
 pub struct Router {
-    packs: Vec<Pack>,
+    packs: Vec<Prepared>,
     /// Template to the candidates of each method.
     paths: matchit::Router<Vec<usize>>,
     candidates: Vec<Candidates>,
@@ -82,17 +84,26 @@ impl Router {
     /// [`RouterError`] names a path template that is malformed.
     #[inline]
     pub fn compile(packs: Vec<Pack>) -> Result<Self, RouterError> {
+        Self::of(packs.into_iter().map(Prepared::from).collect())
+    }
+
+    /// The same with packs that were prepared.
+    ///
+    /// # Errors
+    /// [`RouterError`] names a path template that is malformed.
+    #[inline]
+    pub fn of(packs: Vec<Prepared>) -> Result<Self, RouterError> {
         let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut candidates: Vec<Candidates> = Vec::new();
         for (pack_at, pack) in packs.iter().enumerate() {
-            for (rule_at, rule) in pack.rules.iter().enumerate() {
-                for method in &rule.matches.methods {
-                    let methods = by_shape.entry(shape(&rule.matches.path)).or_default();
+            for (rule_at, entry) in pack.rules.iter().enumerate() {
+                let methods = by_shape.entry(shape(&entry.head.path)).or_default();
+                for method in &entry.head.methods {
                     let known = methods.iter().copied().find(|at| candidates[*at].method == *method);
                     let at = known.unwrap_or_else(|| {
                         candidates.push(Candidates {
                             method: method.clone(),
-                            path: rule.matches.path.clone(),
+                            path: entry.head.path.clone(),
                             plan: Plan::default(),
                             rules: Vec::new(),
                         });
@@ -106,15 +117,18 @@ impl Router {
         add_wider(&mut candidates, &mut by_shape);
         let mut paths = matchit::Router::new();
         for (shape, methods) in by_shape {
-            let path = candidates[methods[0]].path.clone();
-            paths.insert(shape, methods).map_err(|error| RouterError { path, reason: error.to_string() })?;
+            let first = methods[0];
+            paths.insert(shape, methods).map_err(|error| RouterError {
+                path: candidates[first].path.clone().into_owned(),
+                reason: error.to_string(),
+            })?;
         }
         for candidate in &mut candidates {
             candidate.rules = in_order(&candidate.rules);
             candidate.plan = candidate
                 .rules
                 .iter()
-                .fold(Plan::default(), |plan, (pack, rule)| plan.with(&packs[*pack].rules[*rule]));
+                .fold(Plan::default(), |plan, (pack, rule)| plan.with(&packs[*pack].rules[*rule].head));
         }
         Ok(Self { packs, paths, candidates })
     }
@@ -123,7 +137,7 @@ impl Router {
     /// which no rule names; its template is empty.
     pub fn plans(&self) -> impl Iterator<Item = (&str, Plan)> {
         let unmapped = core::iter::once(("", Plan::default()));
-        self.candidates.iter().map(|candidate| (candidate.path.as_str(), candidate.plan)).chain(unmapped)
+        self.candidates.iter().map(|candidate| (candidate.path.as_ref(), candidate.plan)).chain(unmapped)
     }
 
     /// What the rules make of a request, by what is known before it is forwarded.
@@ -131,16 +145,16 @@ impl Router {
         let unmapped = Look { plan: is_mutating(method).then_some(self.candidates.len()), mapped: None };
         let Some(at) = self.candidates_of(method, path) else { return unmapped };
         let candidates = &self.candidates[at];
-        let mapped = Some(candidates.path.as_str());
+        let mapped = Some(candidates.path.as_ref());
         let mut named = false;
-        for rule in candidates.rules.iter().map(|place| self.rule(*place).1) {
-            if !rule.matches.query.is_empty() && !matches_query(rule, query) {
+        for head in candidates.rules.iter().map(|place| self.head(*place)) {
+            if !matches_query(head, query) {
                 continue;
             }
             named = true;
-            match (rule.level, &rule.when) {
-                (Level::None, None) => return Look { plan: None, mapped },
-                (Level::None, Some(_)) => {}
+            match (head.level, head.has_when) {
+                (Level::None, false) => return Look { plan: None, mapped },
+                (Level::None, true) => {}
                 _ => return Look { plan: Some(at), mapped },
             }
         }
@@ -159,24 +173,18 @@ impl Router {
     /// The rules a request may fall under.
     pub fn route(&self, method: &str, path: &str, query: &str) -> Option<Routed<'_>> {
         let candidates = &self.candidates[self.candidates_of(method, path)?];
-        let rules = candidates.rules.iter().map(|place| self.rule(*place));
-        Some(Routed {
-            path: &candidates.path,
-            rules: rules.filter(|(_, rule)| matches_query(rule, query)).collect(),
-        })
+        let places = candidates.rules.iter().filter(|place| matches_query(self.head(**place), query));
+        Some(Routed { path: &candidates.path, rules: places.map(|place| self.rule(*place)).collect() })
     }
 
-    /// Every source that a rule asks for.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.packs.iter().flat_map(|pack| {
-            let own = pack.claimed_user.iter();
-            pack.rules.iter().flat_map(Rule::expressions).chain(own).flat_map(Expr::sources)
-        })
+    /// The headers that rules ask for, by pack.
+    pub fn headers(&self) -> impl Iterator<Item = &Headers> {
+        self.packs.iter().map(Prepared::headers)
     }
 
-    /// The packs, in order.
-    pub fn packs(&self) -> &[Pack] {
-        &self.packs
+    /// Every rule, in order.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> + Clone {
+        self.packs.iter().flat_map(|pack| (0..pack.rules.len()).map(|at| pack.rule(at)))
     }
 
     fn candidates_of(&self, method: &str, path: &str) -> Option<usize> {
@@ -185,22 +193,26 @@ impl Router {
         methods.iter().copied().find(|at| self.candidates[*at].method == method)
     }
 
-    fn rule(&self, (pack, rule): (usize, usize)) -> (&Pack, &Rule) {
-        (&self.packs[pack], &self.packs[pack].rules[rule])
+    fn head(&self, (pack, rule): (usize, usize)) -> &Head {
+        &self.packs[pack].rules[rule].head
+    }
+
+    fn rule(&self, (pack, rule): (usize, usize)) -> (&Prepared, &Rule) {
+        (&self.packs[pack], self.packs[pack].rule(rule))
     }
 }
 
 impl Plan {
-    fn with(mut self, rule: &Rule) -> Self {
-        if rule.level >= Level::Request {
-            self.request_bytes = self.request_bytes.max(rule.capture_bytes);
+    fn with(mut self, head: &Head) -> Self {
+        if head.level >= Level::Request {
+            self.request_bytes = self.request_bytes.max(head.capture_bytes);
         }
-        if rule.level >= Level::Full {
-            self.response_bytes = self.response_bytes.max(rule.capture_bytes);
+        if head.level >= Level::Full {
+            self.response_bytes = self.response_bytes.max(head.capture_bytes);
         }
-        self.stream |= rule.stream;
-        self.before |= rule.before.is_some();
-        self.fail = self.fail.max(rule.fail);
+        self.stream |= head.stream;
+        self.before |= head.before;
+        self.fail = self.fail.max(head.fail);
         self
     }
 }
@@ -293,8 +305,8 @@ pub(crate) fn parameters(template: &str, path: &str) -> BTreeMap<String, String>
     found
 }
 
-fn matches_query(rule: &Rule, query: &str) -> bool {
-    rule.matches.query.iter().all(|(name, want)| query_value(query, name).as_deref() == Some(want))
+fn matches_query(head: &Head, query: &str) -> bool {
+    head.query.iter().all(|(name, want)| query_value(query, name).as_deref() == Some(want))
 }
 
 #[cfg(test)]

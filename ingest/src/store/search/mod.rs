@@ -160,3 +160,16 @@ pub async fn page(
     sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
     sql.build_query_as().fetch_all(store.pool()).await.doing("searching events")
 }
+
+/// The newest events that may have altered what they are about, newest first: those with changes, and deletions. For an entity
+/// there is an index of them alone, so that what was merely used a thousand times since is not looked at.
+///
+/// # Errors
+/// If the database refuses.
+pub async fn altering(store: &Store, scope: &Scope, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut sql = QueryBuilder::<Postgres>::new(PAGE);
+    scope.push(&mut sql);
+    sql.push(r" and (change_quality is not null or action like '%\_DELETED')");
+    sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
+    sql.build_query_as().fetch_all(store.pool()).await.doing("reading what altered an entity")
+}
