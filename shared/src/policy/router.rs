@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::pack::FailMode;
-use super::prepared::Head;
+use super::prepared::{Entry, Head};
 use super::route::{is_mutating, normalise_path, query_value};
 use super::{Headers, Level, Pack, Prepared, Rule};
 
@@ -96,29 +96,30 @@ impl Router {
         let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut candidates: Vec<Candidates> = Vec::new();
         for (pack_at, pack) in packs.iter().enumerate() {
-            for (rule_at, entry) in pack.rules.iter().enumerate() {
-                let methods = by_shape.entry(shape(&entry.head.path)).or_default();
-                for method in &entry.head.methods {
-                    let known = methods.iter().copied().find(|at| candidates[*at].method == *method);
+            for (rule_at, Entry { head, .. }) in pack.rules.iter().enumerate() {
+                let of_shape = by_shape.entry(shape(&head.path)).or_default();
+                for method in &head.methods {
+                    let known = of_shape.iter().copied().find(|at| candidates[*at].method == *method);
                     let at = known.unwrap_or_else(|| {
                         candidates.push(Candidates {
                             method: method.clone(),
-                            path: entry.head.path.clone(),
+                            path: head.path.clone(),
                             plan: Plan::default(),
                             rules: Vec::new(),
                         });
-                        methods.push(candidates.len() - 1);
+                        of_shape.push(candidates.len() - 1);
                         candidates.len() - 1
                     });
                     candidates[at].rules.push((pack_at, rule_at));
                 }
             }
         }
-        add_wider(&mut candidates, &mut by_shape);
+        let (shapes, mut of_shapes): (Vec<_>, Vec<_>) = by_shape.into_iter().unzip();
+        add_wider(&mut candidates, &shapes, &mut of_shapes);
         let mut paths = matchit::Router::new();
-        for (shape, methods) in by_shape {
-            let first = methods[0];
-            paths.insert(shape, methods).map_err(|error| RouterError {
+        for (shape, of_shape) in shapes.into_iter().zip(of_shapes) {
+            let first = of_shape[0];
+            paths.insert(shape, of_shape).map_err(|error| RouterError {
                 path: candidates[first].path.clone().into_owned(),
                 reason: error.to_string(),
             })?;
@@ -228,27 +229,22 @@ fn in_order(places: &[(usize, usize)]) -> Vec<(usize, usize)> {
     sorted
 }
 
-/// Adds to each template the rules of every wider one: a request falls under all of them.
-fn add_wider(candidates: &mut Vec<Candidates>, by_shape: &mut BTreeMap<String, Vec<usize>>) {
-    let split = |shape: &str| shape.split('/').map(str::to_owned).collect::<Vec<_>>();
-    let shapes: Vec<(String, Vec<String>)> =
-        by_shape.keys().map(|shape| (shape.clone(), split(shape))).collect();
-    let wide: Vec<_> = shapes.iter().filter(|(shape, _)| shape.contains('{')).collect();
-    for (exact, segments) in &shapes {
-        for (wider, wider_segments) in &wide {
-            if exact == wider || !covers(wider_segments, segments) {
-                continue;
-            }
-            for from in by_shape[wider].clone() {
+/// Adds to each template the rules of every wider one: a request falls under all of them. `of_shapes` has the candidates of
+/// each of `shapes`.
+fn add_wider(candidates: &mut Vec<Candidates>, shapes: &[String], of_shapes: &mut [Vec<usize>]) {
+    let templates: Vec<Template<'_>> = shapes.iter().map(|shape| Template::of(shape)).collect();
+    let wide: Vec<usize> = (0..shapes.len()).filter(|at| shapes[*at].contains('{')).collect();
+    for (exact, template) in templates.iter().enumerate() {
+        for &wider in wide.iter().filter(|wider| **wider != exact && templates[**wider].covers(template)) {
+            for from in of_shapes[wider].clone() {
                 let (method, rules) = (candidates[from].method.clone(), candidates[from].rules.clone());
-                let methods = &by_shape[exact];
-                let to = methods.iter().copied().find(|at| candidates[*at].method == method);
-                match to {
+                let known = of_shapes[exact].iter().copied().find(|at| candidates[*at].method == method);
+                match known {
                     Some(to) => candidates[to].rules.extend(rules),
                     None => {
-                        let path = candidates[methods[0]].path.clone();
+                        let path = candidates[of_shapes[exact][0]].path.clone();
                         candidates.push(Candidates { method, path, plan: Plan::default(), rules });
-                        by_shape.entry(exact.clone()).or_default().push(candidates.len() - 1);
+                        of_shapes[exact].push(candidates.len() - 1);
                     }
                 }
             }
@@ -256,32 +252,52 @@ fn add_wider(candidates: &mut Vec<Candidates>, by_shape: &mut BTreeMap<String, V
     }
 }
 
-/// Whether every path of the one template is also one of the wider template.
-fn covers(wider: &[String], exact: &[String]) -> bool {
-    let any = |segment: &String| segment.starts_with("{*");
-    match wider.iter().position(any) {
-        Some(at) => exact.len() > at && segments_cover(&wider[..at], &exact[..at]),
-        None => wider.len() == exact.len() && !exact.iter().any(any) && segments_cover(wider, exact),
-    }
+/// The segments of a shape, the first of which stands before its slash and is empty.
+struct Template<'s> {
+    segments: Vec<&'s str>,
+    /// Where everything below is taken.
+    star: Option<usize>,
 }
 
-fn segments_cover(wider: &[String], exact: &[String]) -> bool {
-    wider
-        .iter()
-        .zip(exact)
-        .all(|(wide, one)| wide == one || (wide.starts_with('{') && !one.starts_with("{*")))
+impl<'s> Template<'s> {
+    fn of(shape: &'s str) -> Self {
+        let segments: Vec<&str> = shape.split('/').collect();
+        let star = segments.iter().position(|segment| segment.starts_with("{*"));
+        Self { segments, star }
+    }
+
+    /// Whether every path of the other is also one of this.
+    fn covers(&self, other: &Self) -> bool {
+        let (own, others) = match self.star {
+            Some(at) if other.segments.len() > at => (&self.segments[..at], &other.segments[..at]),
+            None if self.segments.len() == other.segments.len() && other.star.is_none() => {
+                (&self.segments[..], &other.segments[..])
+            }
+            _ => return false,
+        };
+        own.iter()
+            .zip(others)
+            .all(|(wide, one)| if wide.starts_with('{') { !one.starts_with("{*") } else { wide == one })
+    }
 }
 
 /// The template with its parameters numbered: templates that differ only in names are the same route.
 fn shape(template: &str) -> String {
-    let segments = template.split('/').enumerate().map(|(at, segment)| {
-        match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
-            Some(inner) if inner.starts_with('*') => format!("{{*p{at}}}"),
-            Some(_) => format!("{{p{at}}}"),
-            None => segment.to_owned(),
+    let mut shape = String::with_capacity(template.len());
+    for (at, segment) in template.split('/').enumerate() {
+        if at > 0 {
+            shape.push('/');
         }
-    });
-    segments.collect::<Vec<_>>().join("/")
+        match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
+            Some(inner) => {
+                shape.push_str(if inner.starts_with('*') { "{*p" } else { "{p" });
+                shape.push_str(&at.to_string());
+                shape.push('}');
+            }
+            None => shape.push_str(segment),
+        }
+    }
+    shape
 }
 
 /// The parameters that a template finds in a path.
