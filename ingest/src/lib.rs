@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod evidence;
 pub mod execution;
 pub mod export;
+mod followers;
 pub mod integrity;
 pub mod ledger;
 pub mod limits;

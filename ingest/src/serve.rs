@@ -23,6 +23,7 @@ use crate::correlate::{Follow, Reconciler, Witness, inference};
 use crate::detect;
 use crate::execution;
 use crate::export::Exports;
+use crate::followers::Followers;
 use crate::integrity::Watch;
 use crate::ledger::key::{KeyFileError, LogKey};
 use crate::ledger::keyring::Keyring;
@@ -79,8 +80,8 @@ pub enum ServeError {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// What streams are written on.
-    #[error("no threads for streams: {0}")]
+    /// What those who follow the events run on.
+    #[error("no threads for those who follow the events: {0}")]
     Threads(std::io::Error),
     /// The listener.
     #[error("http.listen: {address}: {source}")]
@@ -176,6 +177,7 @@ pub struct Backend {
     search: config::Search,
     publisher: Option<Publisher>,
     watch: Watch,
+    followers: Followers,
 }
 
 impl Backend {
@@ -293,9 +295,9 @@ impl Backend {
             config.log.key_file.with_file_name("exports"),
         ));
         let vault = config.sinks.key_file.as_deref().map(Vault::load_or_create).transpose()?;
-        let followers = store.of_followers(receiver.writer.rush());
-        let sinks = Sinks::new(followers, clock.clone(), config.sinks, vault, config.log.origin.clone())
-            .map_err(ServeError::Threads)?;
+        let behind = store.of_followers(receiver.writer.rush());
+        let sinks = Sinks::new(behind, clock.clone(), config.sinks, vault, config.log.origin.clone());
+        let followers = Followers::start().map_err(ServeError::Threads)?;
         let fingerprints = config.hash_key_file.as_deref().map(FingerprintKey::load).transpose()?;
         let witness = |it| Witness::new(it, store.clone(), recorder.clone(), clock.clone());
         let witnesses = config.witnesses.into_iter().map(witness).collect();
@@ -352,6 +354,7 @@ impl Backend {
             search: config.search,
             publisher,
             watch,
+            followers,
         })
     }
 
@@ -382,10 +385,11 @@ impl Backend {
             self.state.receiver.clone(),
             policies_stopped,
         ));
-        let followers = self.state.store.of_followers(self.state.receiver.writer.rush());
+        let followers = self.followers;
+        let behind = self.state.store.of_followers(self.state.receiver.writer.rush());
         let (stop_correlation, correlation_stopped) = watch::channel(false);
-        let inference = tokio::spawn(inference::run(
-            followers.clone(),
+        let inference = followers.spawn(inference::run(
+            behind.clone(),
             self.state.recorder.clone(),
             self.state.clock.clone(),
             correlation_stopped.clone(),
@@ -394,21 +398,21 @@ impl Backend {
         let (stop_publisher, publisher_stopped) = watch::channel(false);
         let publisher = self.publisher.map(|publisher| tokio::spawn(publisher.run(publisher_stopped)));
         let reconciler =
-            Reconciler::new(followers.clone(), self.state.recorder.clone(), self.state.clock.clone());
-        let reconciliation = tokio::spawn(reconciler.run(correlation_stopped));
-        let follow = Follow::new(followers.clone(), self.state.recorder.clone(), self.state.clock.clone());
+            Reconciler::new(behind.clone(), self.state.recorder.clone(), self.state.clock.clone());
+        let reconciliation = followers.spawn(reconciler.run(correlation_stopped));
+        let follow = Follow::new(behind.clone(), self.state.recorder.clone(), self.state.clock.clone());
         let (stop_privacy, privacy_stopped) = watch::channel(false);
         let mut privacy =
             tokio::spawn(Arc::clone(&self.state.privacy).run(self.erasure_sweep, privacy_stopped));
         let (stop_follow, follow_stopped) = watch::channel(false);
-        let follow = tokio::spawn(follow.run(follow_stopped));
+        let follow = followers.spawn(follow.run(follow_stopped));
         let (stop_retention, retention_stopped) = watch::channel(false);
         let retention = self.retention.automatic.then(|| {
             let retention = self.state.retention.clone();
             tokio::spawn(retention::run(retention, self.retention.interval, retention_stopped))
         });
-        let tallies = tokio::spawn(tally::follow::run(
-            followers.clone(),
+        let tallies = followers.spawn(tally::follow::run(
+            behind.clone(),
             self.state.clock.clone(),
             self.state.stopping.clone(),
         ));
@@ -423,13 +427,13 @@ impl Backend {
         let (stop_disowned, disowned_stopped) = watch::channel(false);
         let disowned = tokio::spawn(Arc::clone(&self.state.own_activity.disowned).run(disowned_stopped));
         let (stop_detection, detection_stopped) = watch::channel(false);
-        let detection = tokio::spawn(detect::run(
-            followers.clone(),
+        let detection = followers.spawn(detect::run(
+            behind.clone(),
             Arc::clone(&self.state.rules),
             self.state.clock.clone(),
             detection_stopped,
         ));
-        let executions = tokio::spawn(execution::follow::run(followers, self.state.stopping.clone()));
+        let executions = followers.spawn(execution::follow::run(behind, self.state.stopping.clone()));
         let vitals = tokio::spawn(vitals::run(
             self.state.readiness(),
             self.state.clock.clone(),
@@ -440,7 +444,7 @@ impl Backend {
             self.state.clock.clone(),
             self.state.stopping.clone(),
         ));
-        let sinks = tokio::spawn(Arc::clone(&self.state.sinks).run(self.state.stopping.clone()));
+        let sinks = followers.spawn(Arc::clone(&self.state.sinks).run(self.state.stopping.clone()));
         let (stop_exports, exports_stopped) = watch::channel(false);
         let mut exports = tokio::spawn(Arc::clone(&self.state.exports).run(exports_stopped));
         let months = tokio::spawn(keep_months(Arc::clone(&self.state)));
@@ -521,6 +525,8 @@ impl Backend {
             let _ = publisher.await;
         }
         self.database.close().await;
+        // Not before: connections that they opened are served by their threads.
+        drop(followers);
         tracing::info!("stopped");
     }
 }

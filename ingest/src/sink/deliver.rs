@@ -174,7 +174,7 @@ impl Sinks {
             return Ok(None);
         };
         let text = sink.query.as_deref().ok_or(StoreError::Damaged("filter of a sink"))?;
-        let page = feed::page(&self.store, (&self.aside, &self.shelf), (&log, leaf), text, now).await?;
+        let page = feed::page(&self.store, &self.shelf, (&log, leaf), text, now).await?;
         Ok(Some(Rest { page, version: sink.version }))
     }
 
@@ -191,13 +191,10 @@ impl Sinks {
         }
         let sent = match self.destination(sink).await? {
             Ok(destination) => {
-                let (tenant, max) = (sink.tenant_id.clone(), limit(sink));
-                let (writer, host) = (destination.clone(), self.host.clone());
-                let packing = move || (pack(&writer, tenant, (host.as_str(), max), &mut page), page);
-                let packed = self.aside.run(packing).await;
-                page = packed.1;
-                let count = packed.0.items.len();
-                destination.deliver(packed.0, began, self.config.timeout).await.map(|()| count)
+                let from = (self.host.as_str(), limit(sink));
+                let packed = pack(&destination, sink.tenant_id.clone(), from, &mut page);
+                let count = packed.items.len();
+                destination.deliver(packed, began, self.config.timeout).await.map(|()| count)
             }
             Err(error) => Err(error),
         };

@@ -9,7 +9,6 @@ use shared::leaf::ENTRY_LEN;
 use shared::search;
 use uuid::Uuid;
 
-use super::aside::Aside;
 use super::shelf::Shelf;
 use crate::export::Row;
 use crate::store::log::{LogRow, Round};
@@ -100,7 +99,7 @@ pub(super) async fn ahead(
 /// The events that follow in a log and that a search finds; what lies on the shelf is not read again.
 pub(super) async fn page(
     store: &Store,
-    (aside, shelf): (&Aside, &Shelf),
+    shelf: &Shelf,
     (log, leaf): (&LogRow, i64),
     text: &str,
     now: Timestamp,
@@ -124,7 +123,7 @@ pub(super) async fn page(
         let found = of_batches(store, &log.tenant_id, (&query, now), &ids, MAX_LEN).await?;
         has_more = found.1;
         let firsts = rounds.iter().filter_map(|round| Some((round.batch_id?, round.first_index))).collect();
-        batches = aside.run(move || open(found.0, &ids, &firsts, read)).await?;
+        batches = open(found.0, &ids, &firsts, read)?;
         // What follows the last one that events were found of was not looked at.
         if has_more {
             let looked_at = batches.iter().rposition(|batch| batch.len > 0).map_or(0, |last| last + 1);

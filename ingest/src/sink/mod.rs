@@ -10,7 +10,6 @@
 //! sealed ([`vault`]) under a key that is not in the database.
 
 mod admin;
-mod aside;
 mod deliver;
 mod destination;
 mod feed;
@@ -20,7 +19,6 @@ mod settings;
 mod shelf;
 pub mod vault;
 
-use std::io;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -34,7 +32,6 @@ pub use admin::{SinkError, Tried, Wanted};
 pub use settings::{Invalid, Settings};
 pub use vault::{Secret, Vault};
 
-use self::aside::Aside;
 use self::shelf::Shelf;
 use crate::clock::{Clock, random};
 use crate::config;
@@ -55,24 +52,20 @@ pub struct Sinks {
     me: Uuid,
     changed: Notify,
     trust: OnceCell<Arc<ClientConfig>>,
-    aside: Aside,
     shelf: Shelf,
 }
 
 impl Sinks {
     /// The sinks, delivered once [`Self::run`] runs.
-    ///
-    /// # Errors
-    /// If the system starts no threads.
     pub fn new(
         store: Store,
         clock: Clock,
         config: config::Sinks,
         vault: Option<Vault>,
         host: KeyName,
-    ) -> io::Result<Arc<Self>> {
+    ) -> Arc<Self> {
         let me = Uuid::from_bytes(random());
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             store,
             clock,
             config,
@@ -81,9 +74,8 @@ impl Sinks {
             me,
             changed: Notify::new(),
             trust: OnceCell::new(),
-            aside: Aside::start()?,
             shelf: Shelf::default(),
-        }))
+        })
     }
 
     /// A sink as admins see it, with its health; its secret is not part of it.

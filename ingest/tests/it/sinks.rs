@@ -608,8 +608,7 @@ async fn two_processes_send_nothing_twice() {
                 .expect("the same key"),
         ),
         "localhost".to_owned().try_into().expect("a name"),
-    )
-    .expect("threads");
+    );
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(Arc::clone(&other).run(stopped));
     let mut producer = it.server.producer().await;

@@ -60,7 +60,8 @@ pub(super) struct Entry {
     rule: OnceLock<Rule>,
 }
 
-/// The text of a pack for [`Prepared::read`]: a line for the pack, one for its headers, and one for each rule.
+/// The text of a pack for [`Prepared::read`]: a line for the pack, one for its headers, one for what routing needs of each rule;
+/// after an empty line what else each rule says, which nobody looks through before it is needed.
 ///
 /// # Errors
 /// [`PackError`] as [`Pack::parse`] has it; also if an id, a method or a path holds a tab or the end of a line.
@@ -72,7 +73,8 @@ pub fn prepare(text: &str) -> Result<String, PackError> {
     };
     let headers = Headers::of(&pack);
     let mut lines = Value::Object(document).to_string();
-    let _ = write!(lines, "\n{}\t{}", headers.request.join(" "), headers.response.join(" "));
+    let _ = write!(lines, "\n{}\t{}\n", headers.request.join(" "), headers.response.join(" "));
+    let mut rest = String::new();
     for (rule, mut value) in pack.rules.iter().zip(rules) {
         let head = Head::of(rule);
         let fields = [head.id.as_ref(), head.path.as_ref(), &head.methods.join(" ")];
@@ -91,12 +93,19 @@ pub fn prepare(text: &str) -> Result<String, PackError> {
             .filter_map(|(is_set, flag)| is_set.then_some(flag))
             .collect();
         let [id, path, methods] = fields;
-        let _ = write!(
+        let start = rest.len();
+        let _ = write!(rest, "{value}");
+        let _ = writeln!(
             lines,
-            "\n{id}\t{methods}\t{path}\t{query}\t{}{}{flags}\t{}\t{value}",
-            head.level as u8, head.fail as u8, head.capture_bytes
+            "{id}\t{methods}\t{path}\t{query}\t{}{}{flags}\t{}\t{}",
+            head.level as u8,
+            head.fail as u8,
+            head.capture_bytes,
+            rest.len() - start
         );
     }
+    lines.push('\n');
+    lines.push_str(&rest);
     Ok(lines)
 }
 
@@ -116,10 +125,19 @@ impl Prepared {
             headers.split_once('\t').ok_or_else(|| malformed(2, "it names no headers"))?;
         let words =
             |text: &'static str| text.split(' ').filter(|word| !word.is_empty()).map(Cow::Borrowed).collect();
-        let rules = lines
-            .enumerate()
-            .map(|(at, line)| Entry::read(line).ok_or_else(|| malformed(at + 3, "it is no rule")))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut rules = Vec::with_capacity(128);
+        let mut lens = Vec::with_capacity(128);
+        for (at, line) in lines.take_while(|line| !line.is_empty()).enumerate() {
+            let (head, len) = Head::read(line).ok_or_else(|| malformed(at + 3, "it is no rule"))?;
+            rules.push(Entry { head, text: "", rule: OnceLock::new() });
+            lens.push(len);
+        }
+        let mut end = text.len();
+        for (entry, len) in rules.iter_mut().zip(lens).rev() {
+            let start = end.checked_sub(len).ok_or_else(|| malformed(1, "it is cut"))?;
+            entry.text = text.get(start..end).ok_or_else(|| malformed(1, "it is cut"))?;
+            end = start;
+        }
         let (name, claimed_user, context) = document.into_context();
         Ok(Self {
             name: name.into(),
@@ -205,18 +223,9 @@ impl Head {
         }
     }
 
-    /// The rule of this head and the rest of its document.
-    fn whole(&self, rest: &str, context: &Context) -> Option<Rule> {
-        let matches = serde_json::json!({"method": self.methods, "path": self.path, "query": self.query});
-        let id = Value::from(self.id.as_ref());
-        let text = format!("{{\"id\":{id},\"match\":{matches},{}", rest.strip_prefix('{')?);
-        serde_json::from_str::<RuleDocument>(&text).ok()?.resolve(context).ok()
-    }
-}
-
-impl Entry {
-    fn read(line: &'static str) -> Option<Self> {
-        let mut fields = line.splitn(7, '\t');
+    /// Reads its line, and with it the length of what else the rule says.
+    fn read(line: &'static str) -> Option<(Self, usize)> {
+        let mut fields = line.split('\t');
         let id = fields.next()?.into();
         let methods = fields.next()?.split(' ').map(Cow::Borrowed).collect();
         let path = fields.next()?.into();
@@ -233,8 +242,16 @@ impl Entry {
             .find(|known| *known as u8 == fail.wrapping_sub(b'0'))?;
         let capture_bytes = fields.next()?.parse().ok()?;
         let [has_when, stream, before] = [b'w', b's', b'b'].map(|flag| flags.contains(&flag));
-        let head = Head { id, methods, path, query, level, capture_bytes, has_when, stream, before, fail };
-        Some(Self { head, text: fields.next()?, rule: OnceLock::new() })
+        let head = Self { id, methods, path, query, level, capture_bytes, has_when, stream, before, fail };
+        Some((head, fields.next()?.parse().ok()?))
+    }
+
+    /// The rule of this head and the rest of its document.
+    fn whole(&self, rest: &str, context: &Context) -> Option<Rule> {
+        let matches = serde_json::json!({"method": self.methods, "path": self.path, "query": self.query});
+        let id = Value::from(self.id.as_ref());
+        let text = format!("{{\"id\":{id},\"match\":{matches},{}", rest.strip_prefix('{')?);
+        serde_json::from_str::<RuleDocument>(&text).ok()?.resolve(context).ok()
     }
 }
 
@@ -290,8 +307,9 @@ mod tests {
             ("no lines".to_owned(), 1),
             (format!("{{}}\n{}", lines[1]), 1),
             (format!("{}\nno headers", lines[0]), 2),
-            (format!("{}\n{}\n{cut}", lines[0], lines[1]), 3),
-            (format!("{}\n{}\n{}\n", lines[0], lines[1], lines[2]), 4),
+            (format!("{}\n{}\n{cut}\n\n", lines[0], lines[1]), 3),
+            (format!("{}\n{}\n{}\n{cut}", lines[0], lines[1], lines[2]), 4),
+            (format!("{}\n{}\n{}0\n", lines[0], lines[1], lines[2]), 1),
         ] {
             match Prepared::read(text.clone().leak()) {
                 Err(PackError::Document { line: told, .. }) => assert_eq!(told, line, "{text}"),

@@ -5,7 +5,7 @@
 //! comes) and the load share the machine with workerd, so only ratios mean anything. Other builds of the Worker can be
 //! put beside it: that is how one change is measured.
 //!
-//! Then without hurry ([`paced`]), from a cold start ([`cold`]) and over many requests ([`soak`]).
+//! Then without hurry ([`paced`]), from a cold start ([`cold`]); by itself, over many requests ([`soak`]).
 
 mod cold;
 mod paced;
@@ -29,20 +29,11 @@ use stage::{Part, Peers, Requests, Stage, Variant};
 
 const CONNECTIONS: usize = 4;
 
-/// What can be asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
-    /// Folders with other builds of the Worker.
-    pub beside: &'a [PathBuf],
-    /// Requests over which memory is watched; as many as the extent says, if none.
-    pub soak: Option<usize>,
-}
-
-/// Runs the comparison.
+/// Runs the comparison; beside it, the builds of the Worker in these folders.
 ///
 /// # Errors
 /// [`BenchError`] if a part does not start, or an answer is not a 2xx.
-pub async fn run(extent: Extent, options: Options<'_>) -> Result<Report, BenchError> {
+pub async fn run(extent: Extent, beside: &[PathBuf]) -> Result<Report, BenchError> {
     let (rounds, time) = match extent {
         Extent::Quick => (5, Duration::from_millis(1_000)),
         Extent::Full => (9, Duration::from_secs(2)),
@@ -53,7 +44,7 @@ pub async fn run(extent: Extent, options: Options<'_>) -> Result<Report, BenchEr
     let backend = serve(backend_answer).map_err(io("serving a backend"))?;
     let peers = Peers { keys: &keys, origin, backend };
     let usual = [Part::Bare, Part::Capture, Part::Direct, Part::Queue];
-    let beside = options.beside.iter().cloned().map(Part::Beside);
+    let beside = beside.iter().cloned().map(Part::Beside);
     let stage = Stage::write(&dir.path().join("all"), usual.into_iter().chain(beside), peers, &[])?;
     let mut workerd = stage.start().await?;
     let pid = workerd.pid();
@@ -66,13 +57,24 @@ pub async fn run(extent: Extent, options: Options<'_>) -> Result<Report, BenchEr
     report.extend(paced::run(&stage.variants, peers, extent)?);
     workerd.stop();
     report.extend(cold::run(dir.path(), peers, extent)?);
-    let requests = options.soak.unwrap_or(match extent {
+    report.figure("edge.wasm_gzip_bytes", gzip_len(&edge_bundle()?.join("index_bg.wasm"))?);
+    Ok(report)
+}
+
+/// Watches memory over so many requests; as many as the extent says, if none.
+///
+/// # Errors
+/// [`BenchError`] if a part does not start, or an answer is not a 2xx.
+pub async fn memory(extent: Extent, requests: Option<usize>) -> Result<Report, BenchError> {
+    let dir = tempfile::tempdir().map_err(io("making a folder"))?;
+    let keys = Keys::generate();
+    let origin = serve(origin_answer(&keys)).map_err(io("serving an origin"))?;
+    let backend = serve(backend_answer).map_err(io("serving a backend"))?;
+    let requests = requests.unwrap_or(match extent {
         Extent::Quick => 20_000,
         Extent::Full => 1_000_000,
     });
-    report.extend(soak::run(dir.path(), peers, requests).await?);
-    report.figure("edge.wasm_gzip_bytes", gzip_len(&edge_bundle()?.join("index_bg.wasm"))?);
-    Ok(report)
+    soak::run(dir.path(), Peers { keys: &keys, origin, backend }, requests).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -52,6 +52,8 @@ enum Side {
     Growth,
     Ingest,
     Insight,
+    /// The Worker's, over many requests.
+    Memory,
     /// For a table of what was found before.
     Nothing,
     Peers,
@@ -99,8 +101,10 @@ async fn run(arguments: &Arguments) -> Result<Report, BenchError> {
     let mut report = Report::default();
     let asked = |side| arguments.only.is_none_or(|only| only == side);
     if asked(Side::Edge) {
-        let options = edge::Options { beside: &arguments.beside, soak: arguments.soak };
-        report.extend(edge::run(extent, options).await?);
+        report.extend(edge::run(extent, &arguments.beside).await?);
+    }
+    if asked(Side::Memory) {
+        report.extend(edge::memory(extent, arguments.soak).await?);
     }
     if asked(Side::Export) {
         report.extend(export::run(extent).await?);
