@@ -7,7 +7,7 @@ import { refresh } from "./policy.mjs";
 import { verdict, verify } from "./tokens.mjs";
 
 const EMPTY = new Uint8Array(0);
-const BLIND = { request: 0, response: 0, path: "(unknown)", stream: false, before: false, fail: "open" };
+const BLIND = { request: 0, response: 0, stream: false, before: false, fail: "open" };
 const CAPTURE_MS = 25_000; // waitUntil ends 30 s after the response
 const CONSUME_MS = 60_000; // a consumer that takes longer is retried
 const BEFORE_MS = 150; // what reading the old side may delay a request
@@ -156,7 +156,7 @@ async function capture(request, env, seen, response, copies) {
     return drafted;
   };
   // If the core stops over an exchange, it is reset, and an event without its contents stands in for the one lost.
-  const fallback = () => look((facts) => facts.fallback(plan.path));
+  const fallback = () => look((facts) => facts.fallback(plan !== BLIND));
   const inspect = () =>
     attempt(
       () => look((facts) => facts.inspect(asked.bytes, asked.cut, answered.bytes, answered.cut)),
@@ -414,7 +414,7 @@ function joined(chunks, size) {
 
 /** The plan to capture a request with, or undefined if it is not audited. Every request is counted by this. */
 function planned(mount, method, path, query, arrived) {
-  const ask = () => mount.plans[core.look(mount.index, method, path, query, arrived)];
+  const ask = () => mount.plans[mount.plan_of[core.look(mount.index, method, path, query, arrived)]];
   return attempt(ask, () => attempt(ask, () => BLIND));
 }
 

@@ -258,9 +258,11 @@ impl Seen {
         Some(Drafted::of(draft))
     }
 
-    /// An event that only says that capturing failed on this path template.
-    pub fn fallback(&self, route: &str) -> Option<Drafted> {
+    /// An event that only says that capturing failed; on which path template, unless not even that was found.
+    pub fn fallback(&self, is_routed: bool) -> Option<Drafted> {
         let draft = with_mount(self.mount, |compiled| {
+            let look = is_routed.then(|| compiled.router.look(&self.method, &self.path, &self.query));
+            let route = look.map_or("(unknown)", |look| look.mapped.unwrap_or(""));
             Some(Draft::fallback(&self.exchange(compiled, Body::default(), Body::default()), route))
         })?;
         Some(Drafted::of(draft))

@@ -243,7 +243,10 @@ struct MountPlan<'a> {
     host: String,
     upstream: &'a str,
     tenant: &'a TenantId,
-    plans: Vec<CapturePlan<'a>>,
+    /// Each way of capturing once.
+    plans: Vec<CapturePlan>,
+    /// Which of them the plan of a number is.
+    plan_of: Vec<usize>,
     request_headers: Vec<String>,
     response_headers: Vec<String>,
     forward_client_ip: Option<&'a str>,
@@ -253,12 +256,11 @@ struct MountPlan<'a> {
     hs256_secret: Option<&'a str>,
 }
 
-/// How one route and method is captured; `path` is its template.
-#[derive(Serialize)]
-struct CapturePlan<'a> {
+/// A way of capturing.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq)]
+struct CapturePlan {
     request: usize,
     response: usize,
-    path: &'a str,
     stream: bool,
     before: bool,
     fail: &'static str,
@@ -336,11 +338,21 @@ impl<'a> MountPlan<'a> {
     fn of(compiled: &'a Compiled, shadow: bool) -> Self {
         let Compiled { mount, router, .. } = compiled;
         let headers = Headers::wanted(router);
+        let mut plans: Vec<CapturePlan> = Vec::new();
+        let plan_of = router.plans().map(|(_, plan)| {
+            let plan = CapturePlan::of(if shadow { Plan::default() } else { plan });
+            plans.iter().position(|known| *known == plan).unwrap_or_else(|| {
+                plans.push(plan);
+                plans.len() - 1
+            })
+        });
+        let plan_of = plan_of.collect();
         Self {
             host: mount.host.to_ascii_lowercase(),
             upstream: &mount.upstream,
             tenant: &mount.tenant,
-            plans: router.plans().map(|(path, plan)| CapturePlan::of(path, plan, shadow)).collect(),
+            plans,
+            plan_of,
             request_headers: headers.request,
             response_headers: headers.response,
             forward_client_ip: mount.forward_client_ip.as_deref(),
@@ -352,13 +364,11 @@ impl<'a> MountPlan<'a> {
     }
 }
 
-impl<'a> CapturePlan<'a> {
-    fn of(path: &'a str, plan: Plan, shadow: bool) -> Self {
-        let plan = if shadow { Plan::default() } else { plan };
+impl CapturePlan {
+    fn of(plan: Plan) -> Self {
         Self {
             request: plan.request_bytes,
             response: plan.response_bytes,
-            path,
             stream: plan.stream,
             before: plan.before,
             fail: match plan.fail {
