@@ -168,7 +168,7 @@ impl Tail {
         }
         let to = logs[here].size.min(place.leaf + STRIDE);
         let mut connection = self.state.store.begin().await?;
-        let rounds = log::rounds(&mut connection, &place.log_id, place.leaf, to).await?;
+        let rounds = log::rounds(&mut connection, logs[here].key(), place.leaf, to).await?;
         drop(connection);
         for round in rounds {
             self.take_in(&place, &round).await?;

@@ -12,7 +12,8 @@ use super::path::Path;
 use super::reader::Reader;
 use super::{Answer, Shared};
 use crate::ledger::{key, tiles};
-use crate::store::{log, log_keys, publications};
+use crate::store::log::{self, LogKey};
+use crate::store::{log_keys, publications};
 use crate::view::time;
 
 /// The reader's logs, so that a log can be found without its name being guessable.
@@ -79,7 +80,9 @@ pub(super) async fn tile(
         return Err(missing());
     }
     let size = u64::try_from(checkpoint.size).unwrap_or(0);
-    let bytes = tiles::read(&state.store, &log_id, tile, size).await?.ok_or_else(missing)?;
+    let bytes = tiles::read(&state.store, LogKey { tenant: &tenant, log_id: &log_id }, tile, size)
+        .await?
+        .ok_or_else(missing)?;
     let full = u64::from(tile.width) == TILE_WIDTH;
     let cache = match (full, state.log.public) {
         (true, true) => "public, max-age=31536000, immutable",

@@ -13,7 +13,7 @@ use shared::tree::{TILE_WIDTH, TileRef};
 use super::{Archive, ArchiveError, Folder};
 use crate::clock::Clock;
 use crate::ledger::{key, tiles};
-use crate::store::log::LogRow;
+use crate::store::log::{LogKey, LogRow};
 use crate::store::{self, Store, StoreError, absences, log, log_keys, shipments};
 
 /// How long a record is waited for, to be under a published head.
@@ -76,7 +76,7 @@ impl Archive {
             manifest.iter().flat_map(|manifest| &manifest.logs).map(|log| (log.log_id, log.size)).collect();
         for head in &heads {
             let before = sizes.get(&head.item.log_id).copied().unwrap_or(0);
-            self.copy_tiles(&folder, &head.item, before).await?;
+            self.copy_tiles(&folder, slug, &head.item, before).await?;
             folder.put(&checkpoint_path(head.item.log_id), head.note.clone().into_bytes()).await?;
             if let Some(previous) = &head.previous {
                 folder.put(&previous_path(head.item.log_id), previous.clone().into_bytes()).await?;
@@ -128,7 +128,14 @@ impl Archive {
     }
 
     /// Copies what the head covers and is not there since the head before.
-    async fn copy_tiles(&self, folder: &Folder, log: &LogItem, before: u64) -> Result<(), ArchiveError> {
+    async fn copy_tiles(
+        &self,
+        folder: &Folder,
+        tenant: &str,
+        log: &LogItem,
+        before: u64,
+    ) -> Result<(), ArchiveError> {
+        let log_id = log.log_id.to_string();
         let full = |tile: &TileRef| u64::from(tile.width) == TILE_WIDTH;
         let there: BTreeSet<String> =
             tiles_of(before).filter(full).map(|tile| tile_path(log.log_id, tile)).collect();
@@ -136,7 +143,8 @@ impl Archive {
         for tile in tiles_of(log.size) {
             let path = tile_path(log.log_id, tile);
             if !there.contains(&path) {
-                let bytes = tiles::read(&self.store, &log.log_id.to_string(), tile, log.size).await?;
+                let bytes =
+                    tiles::read(&self.store, LogKey { tenant, log_id: &log_id }, tile, log.size).await?;
                 folder.put(&path, bytes.ok_or(StoreError::Damaged("tile"))?).await?;
             }
             wanted.insert(path);

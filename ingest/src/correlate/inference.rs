@@ -4,13 +4,14 @@
 //! old value was seen; it is the last that was *seen*, and a write that passed by the edge may lie in between. An event
 //! that has its annotation gets no second one, so taking a page up again repeats nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::Value;
 use shared::event::{ChangeSet, Event, JsonText, Outcome, Quality, Timestamp};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::feed::Page;
 use super::memory::{Memory, is_deletion};
@@ -59,11 +60,15 @@ async fn page(store: &Store, recorder: &Recorder, clock: &Clock) -> Result<bool,
     }
     let inferred = follow(&told_of, &mut states);
 
-    let named: Vec<_> =
-        inferred.iter().map(|(event, _)| (event.tenant.as_str().to_owned(), event.id.uuid())).collect();
+    let mut named: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
+    for (event, _) in &inferred {
+        named.entry(event.tenant.as_str()).or_default().push(event.id.uuid());
+    }
     let from = page.span.0 - CLOCKS;
-    let done: HashSet<_> =
-        entity_states::inferred_before(&mut page.transaction, &named, from).await?.into_iter().collect();
+    let mut done: HashSet<Uuid> = HashSet::new();
+    for (tenant, ids) in named {
+        done.extend(entity_states::inferred_before(&mut page.transaction, tenant, &ids, from).await?);
+    }
     let now = clock.now();
     let annotations: Vec<OwnEvent> = inferred
         .into_iter()

@@ -87,7 +87,7 @@ pub(super) async fn compare(
         lists = newer;
     };
     if let Some((_, note)) = follows.filter(|_| from == 0 && to > 0) {
-        let entries = tiles::entries(connection, &log.log_id, 0, 1).await;
+        let entries = tiles::entries(connection, log.key(), 0, 1).await;
         if entries.is_ok_and(|entries| entries[0][10..] == succession_digest(note.as_bytes())) {
             tally.open += 1;
         } else {
@@ -168,7 +168,7 @@ async fn entries(
     to: u64,
 ) -> Result<Option<Vec<[u8; ENTRY_LEN]>>, StoreError> {
     let bound = |index: u64| i64::try_from(index).map_err(|_| StoreError::Damaged("place in a log"));
-    match tiles::entries(connection, &log.log_id, bound(from)?, bound(to)?).await {
+    match tiles::entries(connection, log.key(), bound(from)?, bound(to)?).await {
         Ok(entries) => Ok(Some(entries)),
         Err(StoreError::Damaged(_)) => Ok(None),
         Err(error) => Err(error),

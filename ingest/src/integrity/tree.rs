@@ -73,7 +73,7 @@ pub(super) async fn recompute(
     let mut from = 0;
     while from < size {
         let to = size.min(from + width);
-        let leaves = match tiles::entries(connection, &log.log_id, from, to).await {
+        let leaves = match tiles::entries(connection, log.key(), from, to).await {
             Ok(entries) => entries.iter().map(|entry| leaf_hash(entry)).collect::<Vec<_>>(),
             Err(StoreError::Damaged(_)) => {
                 return Ok((

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::tiles;
 use crate::store::StoreError;
+use crate::store::log::LogKey;
 
 /// Of a tile level to the next: 256 hashes become one.
 const TILE_BITS: u32 = 8;
@@ -19,7 +20,7 @@ const TILE_BITS: u32 = 8;
 /// If the store cannot be read, or lacks what a checkpoint covers.
 pub async fn proof(
     connection: &mut PgConnection,
-    log_id: &str,
+    log: LogKey<'_>,
     old: u64,
     new: u64,
 ) -> Result<Vec<Hash>, StoreError> {
@@ -36,7 +37,7 @@ pub async fn proof(
     .map_err(damaged)?;
     let mut hashes = HashMap::with_capacity(wanted.len());
     for (first, len) in wanted {
-        hashes.insert((first, len), subtree(connection, log_id, first, len).await?);
+        hashes.insert((first, len), subtree(connection, log, first, len).await?);
     }
     consistency_proof(old, new, &mut |first, len| hashes[&(first, len)]).map_err(damaged)
 }
@@ -44,7 +45,7 @@ pub async fn proof(
 /// The root over the leaves `first..first + len`, where the tree has a node for them.
 pub(crate) async fn subtree(
     connection: &mut PgConnection,
-    log_id: &str,
+    log: LogKey<'_>,
     first: u64,
     len: u64,
 ) -> Result<Hash, StoreError> {
@@ -53,7 +54,7 @@ pub(crate) async fn subtree(
     let mut peaks = Vec::new();
     while rest > 0 {
         let bits = 63 - rest.leading_zeros();
-        peaks.push(perfect(connection, log_id, start, bits).await?);
+        peaks.push(perfect(connection, log, start, bits).await?);
         start += 1 << bits;
         rest -= 1 << bits;
     }
@@ -65,7 +66,7 @@ pub(crate) async fn subtree(
 /// The root over `2^bits` leaves from `start`, which is a multiple of that.
 async fn perfect(
     connection: &mut PgConnection,
-    log_id: &str,
+    log: LogKey<'_>,
     start: u64,
     bits: u32,
 ) -> Result<Hash, StoreError> {
@@ -74,10 +75,10 @@ async fn perfect(
     let from = i64::try_from(start >> (TILE_BITS * level)).map_err(damaged)?;
     let to = from + (1 << (bits % TILE_BITS));
     let hashes = if level == 0 {
-        tiles::leaf_hashes(connection, log_id, from, to).await?
+        tiles::leaf_hashes(connection, log, from, to).await?
     } else {
         let below = i16::try_from(level - 1).expect("a level is below 8");
-        tiles::roots(connection, log_id, below, from, to).await?
+        tiles::roots(connection, log.log_id, below, from, to).await?
     };
     let mut range = CompactRange::default();
     hashes.into_iter().for_each(|hash| range.append(hash));

@@ -123,7 +123,7 @@ impl Cosigner {
         for _ in 0..TRIES {
             let proof = {
                 let mut connection = store.begin().await?;
-                consistency::proof(&mut connection, &head.log_id, old, size).await?
+                consistency::proof(&mut connection, head.key(), old, size).await?
             };
             match self.submit(old, &proof, &head.note).await? {
                 Reply::Cosigned(answer) => {

@@ -8,8 +8,9 @@ use shared::tree::inclusion_proof;
 use sqlx::PgConnection;
 
 use super::consistency::subtree;
+use crate::store::log::{self, LogKey};
 use crate::store::openings::{self, BatchPlace};
-use crate::store::{Store, StoreError, log};
+use crate::store::{Store, StoreError};
 
 /// The proof that leaf `index` is in the tree of `size` leaves.
 ///
@@ -17,7 +18,7 @@ use crate::store::{Store, StoreError, log};
 /// If the store cannot be read, or lacks what a checkpoint covers.
 pub async fn proof(
     connection: &mut PgConnection,
-    log_id: &str,
+    log: LogKey<'_>,
     index: u64,
     size: u64,
 ) -> Result<Vec<Hash>, StoreError> {
@@ -31,7 +32,7 @@ pub async fn proof(
     .map_err(damaged)?;
     let mut hashes = HashMap::with_capacity(wanted.len());
     for (first, len) in wanted {
-        hashes.insert((first, len), subtree(connection, log_id, first, len).await?);
+        hashes.insert((first, len), subtree(connection, log, first, len).await?);
     }
     inclusion_proof(index, size, &mut |first, len| hashes[&(first, len)]).map_err(damaged)
 }
@@ -60,7 +61,7 @@ pub async fn proven(
         return Ok(None);
     }
     let mut connection = store.begin().await?;
-    let hashes = proof(&mut connection, &log_id, index, size).await?;
+    let hashes = proof(&mut connection, LogKey { tenant, log_id: &log_id }, index, size).await?;
     let file = ProofFile { extra: None, index, hashes, checkpoint: checkpoint.note };
     Ok(Some(OpeningLine {
         place: Some((log, index)),

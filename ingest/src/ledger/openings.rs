@@ -12,8 +12,9 @@ use shared::bundle::{LogId, OpeningLine};
 use shared::event::{ComplianceFlag, Event};
 use shared::leaf::{ENTRY_LEN, Glance, Hash, StoredOpening, Tag};
 
+use crate::store::log::{self, LogKey};
 use crate::store::openings::{self, FiledRow};
-use crate::store::{Store, StoreError, absences, log};
+use crate::store::{Store, StoreError, absences};
 
 /// Leaves of one answer: with their openings some eight megabytes.
 pub const MAX_LEAVES: u64 = 4096;
@@ -72,7 +73,7 @@ pub(crate) async fn lines_beside(
     (from, to): (u64, u64),
     lists: &[AbsenceList],
 ) -> Result<Vec<OpeningLine>, StoreError> {
-    let mut leaves = leaves(store, log, from, to).await?;
+    let mut leaves = leaves(store, tenant, log, from, to).await?;
     let mut batches: Vec<i64> = leaves.iter().map(|leaf| leaf.batch).collect();
     batches.dedup();
     if batches.is_empty() {
@@ -146,11 +147,20 @@ pub async fn waiting(store: &Store, tenant: &str) -> Result<Vec<OpeningLine>, St
     Ok(rows.into_iter().map(line).collect())
 }
 
-async fn leaves(store: &Store, log: LogId, from: u64, to: u64) -> Result<Vec<Leaf>, StoreError> {
+async fn leaves(
+    store: &Store,
+    tenant: &str,
+    log: LogId,
+    from: u64,
+    to: u64,
+) -> Result<Vec<Leaf>, StoreError> {
+    let log_id = log.to_string();
     let mut connection = store.begin().await?;
     let bound = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
     let mut leaves = Vec::new();
-    for round in log::rounds(&mut connection, &log.to_string(), bound(from), bound(to)).await? {
+    for round in
+        log::rounds(&mut connection, LogKey { tenant, log_id: &log_id }, bound(from), bound(to)).await?
+    {
         // The first leaf of a year has no event.
         let Some(batch) = round.batch_id else { continue };
         let (entries, _) = round.entries.as_chunks::<ENTRY_LEN>();

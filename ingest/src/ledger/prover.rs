@@ -13,7 +13,8 @@ use shared::leaf::{self, Hash, StoredOpening};
 use shared::tree::{TILE_WIDTH, TileRef, inclusion_proof, node_hash};
 
 use super::tiles;
-use crate::store::{Store, StoreError, log};
+use crate::store::log::{self, LogKey};
+use crate::store::{Store, StoreError};
 
 /// 8 KiB each.
 const KEEP_TILES: usize = 128;
@@ -21,6 +22,7 @@ const KEEP_TILES: usize = 128;
 /// A log's signed head.
 #[derive(Debug, Clone)]
 struct Head {
+    tenant: String,
     size: u64,
     note: String,
 }
@@ -95,8 +97,11 @@ impl Prover {
     async fn prove(&mut self, log_id: &str, index: u64) -> Result<Option<String>, StoreError> {
         if !self.heads.contains_key(log_id) {
             let newest = log::published(&self.store, log_id).await?;
-            let head =
-                newest.map(|(_, row)| Head { size: u64::try_from(row.size).unwrap_or(0), note: row.note });
+            let head = newest.map(|(tenant, row)| Head {
+                tenant,
+                size: u64::try_from(row.size).unwrap_or(0),
+                note: row.note,
+            });
             self.heads.insert(log_id.to_owned(), head);
         }
         let Some(head) = self.heads.get(log_id).cloned().flatten() else { return Ok(None) };
@@ -110,7 +115,8 @@ impl Prover {
         }
         let mut hashes = HashMap::with_capacity(wanted.len());
         for (first, len) in wanted {
-            hashes.insert((first, len), self.subtree(log_id, head.size, first, len).await?);
+            let log = LogKey { tenant: &head.tenant, log_id };
+            hashes.insert((first, len), self.subtree(log, head.size, first, len).await?);
         }
         let hashes = inclusion_proof(index, head.size, &mut |first, len| {
             hashes.get(&(first, len)).copied().unwrap_or_default()
@@ -120,12 +126,18 @@ impl Prover {
     }
 
     /// The root over `len` leaves from `first`: of whole subtrees, each half as large as the one before or smaller.
-    async fn subtree(&mut self, log_id: &str, size: u64, first: u64, len: u64) -> Result<Hash, StoreError> {
+    async fn subtree(
+        &mut self,
+        log: LogKey<'_>,
+        size: u64,
+        first: u64,
+        len: u64,
+    ) -> Result<Hash, StoreError> {
         let (mut first, mut rest) = (first, len);
         let mut parts = Vec::new();
         while rest > 0 {
             let part = 1 << (63 - rest.leading_zeros());
-            parts.push(self.node(log_id, size, first, part).await?);
+            parts.push(self.node(log, size, first, part).await?);
             first += part;
             rest -= part;
         }
@@ -137,16 +149,16 @@ impl Prover {
     }
 
     /// The root over `len` leaves, a power of two, from a multiple of it.
-    async fn node(&mut self, log_id: &str, size: u64, first: u64, len: u64) -> Result<Hash, StoreError> {
+    async fn node(&mut self, log: LogKey<'_>, size: u64, first: u64, len: u64) -> Result<Hash, StoreError> {
         let height = len.trailing_zeros();
         let level = u8::try_from(height / 8).map_err(|_| StoreError::Damaged("tree"))?;
         let at = first >> (8 * u32::from(level));
         let index = at / TILE_WIDTH;
-        let key = (log_id.to_owned(), level, index);
+        let key = (log.log_id.to_owned(), level, index);
         if !self.tiles.contains_key(&key) {
             let mut tile = TileRef { level: Some(level), index, width: 1 };
             tile.width = tile.width_at(size);
-            let bytes = tiles::read(&self.store, log_id, tile, size).await?;
+            let bytes = tiles::read(&self.store, log, tile, size).await?;
             let bytes = bytes.ok_or(StoreError::Damaged("tile"))?;
             if self.tiles.len() >= KEEP_TILES {
                 self.tiles.clear();

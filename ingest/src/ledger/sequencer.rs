@@ -350,7 +350,7 @@ impl Sequencer {
             let mut hashes = if start == old {
                 Vec::new()
             } else if level == 0 {
-                super::tiles::leaf_hashes(connection, &log.log_id, start, old).await?
+                super::tiles::leaf_hashes(connection, log.key(), start, old).await?
             } else {
                 super::tiles::roots(connection, &log.log_id, level - 1, start, old).await?
             };

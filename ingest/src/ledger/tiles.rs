@@ -4,7 +4,8 @@ use shared::leaf::{ENTRY_LEN, Hash};
 use shared::tree::{TILE_WIDTH, TileRef, encode_bundle, leaf_hash};
 use sqlx::PgConnection;
 
-use crate::store::{Store, StoreError, log};
+use crate::store::log::{self, LogKey};
+use crate::store::{Store, StoreError};
 
 /// A tile's bytes; none if a tree of `size` leaves does not hold it.
 ///
@@ -12,7 +13,7 @@ use crate::store::{Store, StoreError, log};
 /// If the store cannot be read, or lacks what a checkpoint covers.
 pub async fn read(
     store: &Store,
-    log_id: &str,
+    log: LogKey<'_>,
     tile: TileRef,
     size: u64,
 ) -> Result<Option<Vec<u8>>, StoreError> {
@@ -27,18 +28,18 @@ pub async fn read(
     let to = from + i64::from(tile.width);
     let mut connection = store.begin().await?;
     let Some(level) = tile.level else {
-        let entries = entries(&mut connection, log_id, from, to).await?;
+        let entries = entries(&mut connection, log, from, to).await?;
         return Ok(Some(encode_bundle(entries.iter().map(<[u8; ENTRY_LEN]>::as_slice))));
     };
     let level = i16::from(level);
     if u64::from(tile.width) == TILE_WIDTH {
-        let hashes = log::tile(&mut connection, log_id, level, index).await?;
+        let hashes = log::tile(&mut connection, log.log_id, level, index).await?;
         return hashes.ok_or(damaged).map(Some);
     }
     let hashes = if level == 0 {
-        leaf_hashes(&mut connection, log_id, from, to).await?
+        leaf_hashes(&mut connection, log, from, to).await?
     } else {
-        roots(&mut connection, log_id, level - 1, from, to).await?
+        roots(&mut connection, log.log_id, level - 1, from, to).await?
     };
     Ok(Some(hashes.concat()))
 }
@@ -46,12 +47,12 @@ pub async fn read(
 /// The entries `from..to`.
 pub(crate) async fn entries(
     connection: &mut PgConnection,
-    log_id: &str,
+    log: LogKey<'_>,
     from: i64,
     to: i64,
 ) -> Result<Vec<[u8; ENTRY_LEN]>, StoreError> {
     let mut entries = Vec::new();
-    for round in log::rounds(connection, log_id, from, to).await? {
+    for round in log::rounds(connection, log, from, to).await? {
         let (chunks, _) = round.entries.as_chunks::<ENTRY_LEN>();
         for (index, entry) in (round.first_index..).zip(chunks) {
             if (from..to).contains(&index) {
@@ -68,11 +69,11 @@ pub(crate) async fn entries(
 
 pub(super) async fn leaf_hashes(
     connection: &mut PgConnection,
-    log_id: &str,
+    log: LogKey<'_>,
     from: i64,
     to: i64,
 ) -> Result<Vec<Hash>, StoreError> {
-    let entries = entries(connection, log_id, from, to).await?;
+    let entries = entries(connection, log, from, to).await?;
     Ok(entries.iter().map(|entry| leaf_hash(entry)).collect())
 }
 

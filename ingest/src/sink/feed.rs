@@ -107,7 +107,7 @@ pub(super) async fn page(
     let read = Instant::now();
     let to = log.size.min(leaf + STRIDE);
     let mut connection = store.begin().await?;
-    let rounds = log::rounds(&mut connection, &log.log_id, leaf, to).await?;
+    let rounds = log::rounds(&mut connection, log.key(), leaf, to).await?;
     drop(connection);
     if rounds.is_empty() {
         return Err(StoreError::Damaged("log of a sink"));

@@ -128,7 +128,7 @@ impl Sinks {
         for (at, log) in logs[..=here].iter().enumerate().rev() {
             let leaf = if at == here { sink.leaf } else { 0 };
             if leaf < log.size {
-                oldest = sinks::arrived_at(&self.store, &log.log_id, leaf).await?;
+                oldest = sinks::arrived_at(&self.store, log.key(), leaf).await?;
                 break;
             }
         }

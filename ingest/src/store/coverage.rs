@@ -248,7 +248,12 @@ pub async fn unmapped(
     // The edge's counts and the events tell of the same requests: the larger number is the better known one.
     sqlx::query_as!(
         UnmappedRoute,
-        r#"with seen as (
+        r#"with accepted as materialized (
+               select a.host, a.method, a.route, max(a.active_since) as active_since,
+                      max(a.version) filter (where p.state in ('proposed', 'active')) as version
+               from accepted_rules a left join policies p on p.tenant_id = a.tenant_id and p.version = a.version
+               where a.tenant_id = $1 group by a.host, a.method, a.route
+           ), seen as (
                select host, method, route, max(count) as count, min(first_seen) as first_seen,
                       max(last_seen) as last_seen, (array_agg(example) filter (where example is not null))[1] as example
                from (select host, method, route, count, first_seen, last_seen, null::uuid as example
@@ -261,16 +266,12 @@ pub async fn unmapped(
            )
            select s.host as "host!", s.method as "method!", s.route as "route!", s.count as "count!",
                   s.first_seen as "first_seen!", s.last_seen as "last_seen!", s.example,
-                  (select max(a.version) from accepted_rules a
-                   join policies p on p.tenant_id = a.tenant_id and p.version = a.version
-                   where a.tenant_id = $1 and (a.host, a.method, a.route) = (s.host, s.method, s.route)
-                     and p.state in ('proposed', 'active')) as accepted_in
-           from seen s
+                  a.version as accepted_in
+           from seen s left join accepted a on (a.host, a.method, a.route) = (s.host, s.method, s.route)
            where not exists (select 1 from coverage m where m.tenant_id = $1 and m.mapped and m.last_seen > s.last_seen
                                and (m.host, m.method) = (s.host, s.method)
                                and regexp_replace(m.route, '\{[^{}]*\}', '{id}', 'g') = s.route)
-             and not exists (select 1 from accepted_rules a where a.tenant_id = $1 and a.active_since >= s.last_seen
-                               and (a.host, a.method, a.route) = (s.host, s.method, s.route))
+             and (a.active_since is null or a.active_since < s.last_seen)
            order by s.count desc, s.host, s.route, s.method limit $2"#,
         tenant.as_str(),
         limit

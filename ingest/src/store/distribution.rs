@@ -2,7 +2,7 @@
 //! that the tests hold against the catalogue, so that a new table cannot be forgotten.
 //!
 //! What grows with the events is spread: by tenant, so that a tenant's search, its batches and what is derived from them meet
-//! on one node, and the tree of a log by the log, whose name is all that a reader of tiles knows. Heads of logs and what people
+//! on one node with their places in the log, and the tiles of a log by the log. Heads of logs and what people
 //! decide stay on the coordinator: much of it is looked up without a tenant, and queues of it are taken with `skip locked`.
 
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -34,7 +34,7 @@ impl Spread {
     fn leader(self) -> &'static str {
         match self {
             Self::ByTenant | Self::Coordinator => "events",
-            Self::ByLog => "log_rounds",
+            Self::ByLog => "log_tiles",
         }
     }
 }
@@ -58,6 +58,7 @@ pub const TABLES: &[(&str, Spread)] = &[
     ("intents", Spread::ByTenant),
     ("legal_holds", Spread::ByTenant),
     ("log_pending", Spread::ByTenant),
+    ("log_rounds", Spread::ByTenant),
     ("open_runs", Spread::ByTenant),
     ("quarantine", Spread::ByTenant),
     ("stream_drops", Spread::ByTenant),
@@ -67,7 +68,6 @@ pub const TABLES: &[(&str, Spread)] = &[
     ("tally_deltas", Spread::ByTenant),
     ("unmapped_routes", Spread::ByTenant),
     ("witness_writes", Spread::ByTenant),
-    ("log_rounds", Spread::ByLog),
     ("log_tiles", Spread::ByLog),
     ("accepted_rules", Spread::Coordinator),
     ("access_grants", Spread::Coordinator),
@@ -115,7 +115,7 @@ pub enum DistributionError {
 }
 
 /// Spreads the tables of a migrated database over the cluster that it belongs to, and gives the names of those that were not
-/// spread before. To do it again does nothing. Rows that are there move, and nothing may be written meanwhile.
+/// spread before, or by another column. To do it again does nothing. Rows that are there move, and nothing may be written meanwhile.
 ///
 /// # Errors
 /// [`DistributionError`]; what was spread until then stays so, and the next attempt goes on from there.
@@ -131,18 +131,25 @@ pub async fn spread(store: &Store) -> Result<Vec<&'static str>, DistributionErro
         return Err(DistributionError::NoCitus);
     }
     connection.execute(AssertSqlSafe(SETTINGS)).await.doing(doing)?;
-    let there: Vec<String> = sqlx::query_scalar("select logicalrelid::text from pg_dist_partition")
-        .fetch_all(&mut *connection)
-        .await
-        .doing(doing)?;
+    let there: Vec<(String, String)> = sqlx::query_as(
+        "select logicalrelid::text, column_to_column_name(logicalrelid, partkey) from pg_dist_partition where partkey is not null",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .doing(doing)?;
     let mut spread = Vec::new();
     for (name, kind) in TABLES {
-        let Some(column) = kind.column().filter(|_| !there.iter().any(|known| known == name)) else {
-            continue;
+        let Some(column) = kind.column() else { continue };
+        let statement = match there.iter().find(|(known, _)| known == name) {
+            Some((_, by)) if by == column => continue,
+            Some(_) => {
+                "select alter_distributed_table($1::regclass, distribution_column => $2, colocate_with => $3)"
+            }
+            None => "select create_distributed_table($1::regclass, $2, colocate_with => $3)",
         };
         let leader = kind.leader();
         let with = if *name == leader { "none" } else { leader };
-        sqlx::query("select create_distributed_table($1::regclass, $2, colocate_with => $3)")
+        sqlx::query(statement)
             .bind(name)
             .bind(column)
             .bind(with)

@@ -61,25 +61,24 @@ pub async fn telling_events(
     .doing("reading what events tell of entities")
 }
 
-/// Those of some events that have an annotation of inferred changes filed at or after a time.
+/// Those of some of a tenant's events that have an annotation of inferred changes filed at or after a time.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn inferred_before(
     connection: &mut PgConnection,
-    events: &[(String, Uuid)],
+    tenant: &str,
+    events: &[Uuid],
     from: DateTime<Utc>,
 ) -> Result<Vec<Uuid>, StoreError> {
-    let tenants: Vec<_> = events.iter().map(|(tenant, _)| tenant.as_str()).collect();
-    let ids: Vec<_> = events.iter().map(|(_, id)| *id).collect();
     sqlx::query_scalar!(
-        r#"select e.id as "id!" from unnest($1::text[], $2::uuid[]) as e (tenant_id, id)
+        r#"select e.id as "id!" from unnest($2::uuid[]) as e (id)
            where exists (select 1 from events a
-                         where a.tenant_id = e.tenant_id and a.entity_type = 'event' and a.entity_id = e.id::text
+                         where a.tenant_id = $1 and a.entity_type = 'event' and a.entity_id = e.id::text
                            and a.filed_at >= $3 and a.action = 'CHANGES_INFERRED' and a.host = 'ingest'
                            and a.rule = 'ingest/inference')"#,
-        &tenants as _,
-        &ids,
+        tenant,
+        events,
         from
     )
     .fetch_all(connection)

@@ -26,6 +26,22 @@ pub struct LogRow {
     pub peaks: Vec<u8>,
 }
 
+/// A log by its name, and whose it is: its entries stand with the tenant's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogKey<'a> {
+    /// Whose.
+    pub tenant: &'a str,
+    /// Its random id.
+    pub log_id: &'a str,
+}
+
+impl LogRow {
+    /// Its name.
+    pub fn key(&self) -> LogKey<'_> {
+        LogKey { tenant: &self.tenant_id, log_id: &self.log_id }
+    }
+}
+
 /// A signed head.
 #[derive(Debug, Clone)]
 pub struct CheckpointRow {
@@ -242,7 +258,7 @@ pub async fn insert_rounds(
 /// If the database refuses.
 pub async fn rounds(
     connection: &mut PgConnection,
-    log_id: &str,
+    log: LogKey<'_>,
     from: i64,
     to: i64,
 ) -> Result<Vec<Round>, StoreError> {
@@ -251,10 +267,12 @@ pub async fn rounds(
         Round,
         "select first_index, batch_id, entries from log_rounds
          where log_id = $1 and first_index < $3 and first_index > $2::bigint - 100 and first_index + n > $2
+             and tenant_id = $4
          order by first_index",
-        log_id,
+        log.log_id,
         from,
-        to
+        to,
+        log.tenant
     )
     .fetch_all(connection)
     .await

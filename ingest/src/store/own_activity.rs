@@ -1,6 +1,6 @@
 //! What people see of themselves, and what of it they said was not them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -239,17 +239,54 @@ pub async fn give_up(
     .doing("giving up telling the application")
 }
 
-/// Forgets what was said of events that have gone.
+/// Forgets what was said of events that have gone. One tenant's at a time: in a cluster they are on a node, and what was said of them
+/// is not.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn forget_gone(store: &Store) -> Result<u64, StoreError> {
-    let done = sqlx::query!(
-        "delete from activity_disowned d where not exists (
-             select from events e where e.tenant_id = d.tenant_id and e.filed_at = d.filed_at and e.id = d.event_id)"
+    let doing = "forgetting what was said of events that have gone";
+    let rows = sqlx::query!("select distinct tenant_id, filed_at, event_id from activity_disowned")
+        .fetch_all(store.pool())
+        .await
+        .doing(doing)?;
+    let mut by_tenant: BTreeMap<String, Vec<(DateTime<Utc>, Uuid)>> = BTreeMap::new();
+    for row in rows {
+        by_tenant.entry(row.tenant_id).or_default().push((row.filed_at, row.event_id));
+    }
+    let mut forgotten = 0;
+    for (tenant, events) in by_tenant {
+        let there = there(store, &tenant, &events).await?;
+        let gone: Vec<Uuid> = events.iter().map(|(_, id)| *id).filter(|id| !there.contains(id)).collect();
+        let done = sqlx::query!(
+            "delete from activity_disowned where tenant_id = $1 and event_id = any($2)",
+            tenant,
+            &gone
+        )
+        .execute(store.pool())
+        .await
+        .doing(doing)?;
+        forgotten += done.rows_affected();
+    }
+    Ok(forgotten)
+}
+
+/// Those of some of a tenant's events that are stored.
+async fn there(
+    store: &Store,
+    tenant: &str,
+    events: &[(DateTime<Utc>, Uuid)],
+) -> Result<HashSet<Uuid>, StoreError> {
+    let (filed, ids): (Vec<_>, Vec<_>) = events.iter().copied().unzip();
+    let there = sqlx::query_scalar!(
+        "select e.id from unnest($2::timestamptz[], $3::uuid[]) as u (filed_at, id)
+         join events e on e.tenant_id = $1 and e.filed_at = u.filed_at and e.id = u.id",
+        tenant,
+        &filed,
+        &ids
     )
-    .execute(store.pool())
+    .fetch_all(store.pool())
     .await
-    .doing("forgetting what was said of events that have gone")?;
-    Ok(done.rows_affected())
+    .doing("looking for what was disowned")?;
+    Ok(there.into_iter().collect())
 }

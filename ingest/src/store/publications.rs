@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::log::LogKey;
 use super::{Doing as _, Store, StoreError};
 
 /// The newest head of a log that is not published yet.
@@ -22,6 +23,13 @@ pub struct Waiting {
     pub note: String,
     /// When it was signed.
     pub signed_at: DateTime<Utc>,
+}
+
+impl Waiting {
+    /// The log's name.
+    pub fn key(&self) -> LogKey<'_> {
+        LogKey { tenant: &self.tenant_id, log_id: &self.log_id }
+    }
 }
 
 /// A verified cosignature.

@@ -78,7 +78,7 @@ pub fn leaving<'a>(
                 e.opening, e.actor_id
          from events e
          join log_rounds r on r.tenant_id = e.tenant_id and r.batch_id = e.batch_id
-         join logs l on l.log_id = r.log_id
+         join logs l on l.tenant_id = $1 and l.log_id = r.log_id
          where e.tenant_id = $1 and e.filed_at >= $2 and e.filed_at < $3 and e.class = $4 and e.received_at <= $5
            and not {HELD}
          order by l.year, l.part, leaf"
@@ -205,7 +205,7 @@ pub async fn records(store: &Store, tenant: &str) -> Result<Vec<RecordRow>, Stor
            from events e
            left join absence_lists a on a.tenant_id = e.tenant_id and a.record_id = e.id
            join log_rounds r on r.tenant_id = e.tenant_id and r.batch_id = e.batch_id
-           join logs l on l.log_id = r.log_id
+           join logs l on l.tenant_id = $1 and l.log_id = r.log_id
            where e.tenant_id = $1 and e.class = 2 and (a.record_id is not null or e.action = 'LOG_REOPENED')
            order by l.year, l.part, 3"#,
         tenant

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Executor as _, PgConnection};
 use uuid::Uuid;
 
+use super::log::LogKey;
 use super::{Doing as _, Store, StoreError};
 
 /// A sink.
@@ -341,12 +342,19 @@ pub async fn call_failing(
 ///
 /// # Errors
 /// If the database refuses.
-pub async fn arrived_at(store: &Store, log_id: &str, leaf: i64) -> Result<Option<DateTime<Utc>>, StoreError> {
+pub async fn arrived_at(
+    store: &Store,
+    log: LogKey<'_>,
+    leaf: i64,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
     sqlx::query_scalar!(
-        "select b.received_at from log_rounds r join batches b on b.batch_id = r.batch_id
-         where r.log_id = $1 and r.first_index > $2::bigint - 100 and r.first_index + r.n > $2 order by r.first_index limit 1",
-        log_id,
-        leaf
+        "select b.received_at from log_rounds r
+         join batches b on b.tenant_id = r.tenant_id and b.batch_id = r.batch_id
+         where r.log_id = $1 and r.first_index > $2::bigint - 100 and r.first_index + r.n > $2 and r.tenant_id = $3
+         order by r.first_index limit 1",
+        log.log_id,
+        leaf,
+        log.tenant
     )
     .fetch_optional(store.pool())
     .await
@@ -363,7 +371,7 @@ pub async fn place_at(
     at: DateTime<Utc>,
 ) -> Result<Option<(String, i64)>, StoreError> {
     let row = sqlx::query!(
-        "select r.log_id, r.first_index from log_rounds r join logs l on l.log_id = r.log_id
+        "select r.log_id, r.first_index from log_rounds r join logs l on l.tenant_id = $1 and l.log_id = r.log_id
          where r.tenant_id = $1
            and r.batch_id >= (select min(batch_id) from batches where tenant_id = $1 and received_at >= $2)
          order by l.year, l.part, r.first_index limit 1",

@@ -321,9 +321,8 @@ impl Copying {
             Source::Events => seen(&self.name, !self.holds.is_empty()),
         };
         let sql = format!(
-            "with batches as materialized ({batches})
-             select e.tenant_id, e.class, e.n, e.low, e.high, r.log_id, r.first_index, {DUE}
-             from batches e left join {LIMITS} using (tenant_id) left join log_rounds r using (tenant_id, batch_id)"
+            "select e.tenant_id, e.class, e.n, e.low, e.high, r.log_id, r.first_index, {DUE}
+             from ({batches}) e left join {LIMITS} using (tenant_id) left join log_rounds r using (tenant_id, batch_id)"
         );
         let rows = bind(sql, &self.limits).fetch_all(&mut *self.transaction).await.doing(doing)?;
         let mut all_goes = self.holds.is_empty();
@@ -534,9 +533,9 @@ async fn attempt(store: &Store, copied: &Copied, outcome: &Outcome) -> Result<Sw
 async fn copy_late(connection: &mut PgConnection, copied: &Copied, name: &str) -> Result<i64, StoreError> {
     let sql = format!(
         "insert into {name}_staged select e.* from {name} e
-         where e.received_at > $1 - {LATE}
-           and not exists (select 1 from {name}_staged s
-                           where s.tenant_id = e.tenant_id and s.filed_at = e.filed_at and s.id = e.id)"
+         left join {name}_staged s on s.tenant_id = e.tenant_id and s.filed_at = e.filed_at and s.id = e.id
+             and s.received_at > $1 - {LATE}
+         where e.received_at > $1 - {LATE} and s.id is null"
     );
     let late = sqlx::query(AssertSqlSafe(sql))
         .bind(copied.at)

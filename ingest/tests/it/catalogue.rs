@@ -129,5 +129,5 @@ fn no_statement_detaches_concurrently() {
 #[test]
 fn a_leader_stands_before_what_stands_with_it() {
     let first = |spread| TABLES.iter().find(|(_, it)| *it == spread).map(|(name, _)| *name);
-    assert_eq!((first(Spread::ByTenant), first(Spread::ByLog)), (Some("events"), Some("log_rounds")));
+    assert_eq!((first(Spread::ByTenant), first(Spread::ByLog)), (Some("events"), Some("log_tiles")));
 }

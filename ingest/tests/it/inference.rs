@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use shared::event::{
     Action, ChangeSet, Entity, EntityType, Event, EventId, JsonText, Outcome, Quality, Timestamp,
 };
+use sqlx::Executor as _;
 use sqlx::postgres::PgPool;
 
 use crate::support::{Producer, Server, sample};
@@ -115,8 +116,9 @@ async fn a_restart_repeats_nothing_even_if_the_cursor_was_not_stored() {
     );
 
     let admin = PgPool::connect_with(server.database.clone()).await.expect("connected");
-    let back = "with forgotten as (delete from entity_states) update correlate_cursors set batch_id = 0 where name = 'inference'";
-    sqlx::query(back).execute(&admin).await.expect("as if it had stopped in between");
+    let back =
+        "delete from entity_states; update correlate_cursors set batch_id = 0 where name = 'inference'";
+    admin.execute(back).await.expect("as if it had stopped in between");
     send(&server, &mut producer, &[updated("7", json!({"n": {"to": 4}}))]).await;
     let found = inferred(&server, 3).await;
     assert_eq!(found[0].1["fields"], json!({"n": {"from": 3, "to": 4}}));

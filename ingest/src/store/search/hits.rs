@@ -1,5 +1,7 @@
 //! Which events rules of detection look for, and what is like them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use shared::event::Timestamp;
 use shared::search::Query;
@@ -231,8 +233,8 @@ struct Answer {
     opening: Option<Vec<u8>>,
 }
 
-/// The answers to some questions about the same likenesses, in their order, each oldest first: one statement, however many
-/// questions there are.
+/// The answers to some questions about the same likenesses, in their order, each oldest first: one statement for each tenant,
+/// however many questions there are.
 ///
 /// Where an index knows the likeness, or little is wanted of each, it is looked for each by itself; otherwise the spans are
 /// read once for all questions together.
@@ -245,22 +247,42 @@ pub async fn alike(
     by: &[Likeness],
     questions: &[Question],
     reading: Reading,
-    Most(most): Most,
+    most: Most,
 ) -> Result<Vec<Vec<Alike>>, StoreError> {
     let mut answers = vec![Vec::new(); questions.len()];
-    if questions.is_empty() {
-        return Ok(answers);
+    let mut by_tenant: BTreeMap<&str, Vec<(usize, &Question)>> = BTreeMap::new();
+    for (at, question) in questions.iter().enumerate() {
+        by_tenant.entry(&question.tenant).or_default().push((at, question));
     }
+    for (tenant, asked) in by_tenant {
+        let mut sql = alike_statement(wanted, by, (tenant, &asked), reading, most);
+        let rows: Vec<Answer> =
+            sql.build_query_as().fetch_all(&mut *connection).await.doing("looking for alike events")?;
+        for Answer { at, filed_at, id, value, opening } in rows {
+            let of = usize::try_from(at).ok().and_then(|at| answers.get_mut(at));
+            of.ok_or(StoreError::Damaged("question"))?.push(Alike { filed_at, id, value, opening });
+        }
+    }
+    Ok(answers)
+}
+
+/// The statement that answers a tenant's questions, each with its place.
+fn alike_statement(
+    wanted: &Wanted<'_>,
+    by: &[Likeness],
+    (tenant, asked): (&str, &[(usize, &Question)]),
+    reading: Reading,
+    Most(most): Most,
+) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::<Postgres>::new("with asked as (select * from unnest(");
-    push_questions(&mut sql, by.len(), questions);
+    push_questions(&mut sql, by.len(), asked);
     sql.push(") select at, filed_at, id, value, opening from ");
     let is_indexed = by.iter().any(|it| matches!(it, Likeness::Actor | Likeness::Entity));
     if is_indexed || most == 1 {
         sql.push("asked a cross join lateral (select filed_at, id, ");
         push_reading(&mut sql, reading);
-        sql.push(
-            " from events where tenant_id = a.tenant_id and filed_at >= a.from_at and filed_at <= a.to_at",
-        );
+        sql.push(" from events where tenant_id = ").push_bind(tenant.to_owned());
+        sql.push(" and filed_at >= a.from_at and filed_at <= a.to_at");
         for (place, likeness) in by.iter().enumerate() {
             match likeness {
                 // As the index has them; a type has no slash.
@@ -275,70 +297,56 @@ pub async fn alike(
         sql.push(" order by filed_at desc, id desc limit ").push_bind(most).push(") e");
     } else {
         sql.push("(select a.at, e.*, row_number() over (partition by a.at order by e.filed_at desc, e.id desc) as place from unnest(");
-        push_spans(&mut sql, questions);
-        sql.push(") s (tenant_id, from_at, to_at) cross join lateral (select filed_at, id, ");
+        push_spans(&mut sql, asked);
+        sql.push(") s (from_at, to_at) cross join lateral (select filed_at, id, ");
         push_reading(&mut sql, reading);
         for (place, likeness) in by.iter().enumerate() {
             sql.push(", ").push(likeness.expression()).push(format!(" as k{place}"));
         }
-        sql.push(
-            " from events where tenant_id = s.tenant_id and filed_at >= s.from_at and filed_at <= s.to_at",
-        );
+        sql.push(" from events where tenant_id = ").push_bind(tenant.to_owned());
+        sql.push(" and filed_at >= s.from_at and filed_at <= s.to_at");
         push_wanted(&mut sql, wanted, reading);
-        sql.push(" offset 0) e join asked a on a.tenant_id = s.tenant_id and e.filed_at >= a.from_at and e.filed_at <= a.to_at");
+        sql.push(" offset 0) e join asked a on e.filed_at >= a.from_at and e.filed_at <= a.to_at");
         for place in 0..by.len() {
             sql.push(format!(" and a.k{place} = e.k{place}"));
         }
         sql.push(") counted where place <= ").push_bind(most);
     }
     sql.push(" order by at, filed_at, id");
-    let rows: Vec<Answer> =
-        sql.build_query_as().fetch_all(connection).await.doing("looking for alike events")?;
-    for Answer { at, filed_at, id, value, opening } in rows {
-        let of = usize::try_from(at).ok().and_then(|at| answers.get_mut(at));
-        of.ok_or(StoreError::Damaged("question"))?.push(Alike { filed_at, id, value, opening });
-    }
-    Ok(answers)
+    sql
 }
 
-fn push_questions(sql: &mut QueryBuilder<Postgres>, likenesses: usize, questions: &[Question]) {
-    let places: Vec<i32> = (0..).take(questions.len()).collect();
+fn push_questions(sql: &mut QueryBuilder<Postgres>, likenesses: usize, asked: &[(usize, &Question)]) {
+    let places: Vec<i32> = asked.iter().map(|(at, _)| i32::try_from(*at).unwrap_or(i32::MAX)).collect();
     sql.push_bind(places).push("::int[], ");
-    sql.push_bind(questions.iter().map(|it| it.tenant.clone()).collect::<Vec<_>>()).push("::text[], ");
-    sql.push_bind(questions.iter().map(|it| it.span.0).collect::<Vec<_>>()).push("::timestamptz[], ");
-    sql.push_bind(questions.iter().map(|it| it.span.1).collect::<Vec<_>>()).push("::timestamptz[]");
+    sql.push_bind(asked.iter().map(|(_, it)| it.span.0).collect::<Vec<_>>()).push("::timestamptz[], ");
+    sql.push_bind(asked.iter().map(|(_, it)| it.span.1).collect::<Vec<_>>()).push("::timestamptz[]");
     for place in 0..likenesses {
-        let values: Vec<Option<String>> = questions.iter().map(|it| it.key.get(place).cloned()).collect();
+        let values: Vec<Option<String>> = asked.iter().map(|(_, it)| it.key.get(place).cloned()).collect();
         sql.push(", ").push_bind(values).push("::text[]");
     }
-    sql.push(") as asked (at, tenant_id, from_at, to_at");
+    sql.push(") as asked (at, from_at, to_at");
     for place in 0..likenesses {
         sql.push(format!(", k{place}"));
     }
     sql.push(")");
 }
 
-/// The spans of the questions, those of a tenant that meet as one.
-fn push_spans(sql: &mut QueryBuilder<Postgres>, questions: &[Question]) {
-    let (mut tenants, mut from, mut to) = (Vec::new(), Vec::new(), Vec::new());
-    for (tenant, (first, last)) in merged(questions) {
-        tenants.push(tenant.to_owned());
-        from.push(first);
-        to.push(last);
-    }
-    sql.push_bind(tenants).push("::text[], ").push_bind(from).push("::timestamptz[], ");
-    sql.push_bind(to).push("::timestamptz[]");
+/// The spans of the questions, those that meet as one.
+fn push_spans(sql: &mut QueryBuilder<Postgres>, asked: &[(usize, &Question)]) {
+    let (from, to): (Vec<_>, Vec<_>) = merged(asked).into_iter().unzip();
+    sql.push_bind(from).push("::timestamptz[], ").push_bind(to).push("::timestamptz[]");
 }
 
-/// Spans of tenants, of which no two of one tenant meet.
-fn merged(questions: &[Question]) -> Vec<(&str, Span)> {
-    let mut spans: Vec<_> = questions.iter().map(|it| (it.tenant.as_str(), it.span)).collect();
+/// The spans of questions, of which no two meet.
+fn merged(asked: &[(usize, &Question)]) -> Vec<Span> {
+    let mut spans: Vec<_> = asked.iter().map(|(_, it)| it.span).collect();
     spans.sort_unstable();
-    let mut merged: Vec<(&str, Span)> = Vec::new();
-    for (tenant, (from, to)) in spans {
+    let mut merged: Vec<Span> = Vec::new();
+    for (from, to) in spans {
         match merged.last_mut() {
-            Some((known, (_, end))) if *known == tenant && from <= *end => *end = to.max(*end),
-            _ => merged.push((tenant, (from, to))),
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => merged.push((from, to)),
         }
     }
     merged
@@ -401,16 +409,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_of_a_tenant_that_meet_are_read_once() {
+    fn spans_that_meet_are_read_once() {
         let at = |second| DateTime::from_timestamp(second, 0).expect("a time");
-        let question = |tenant: &str, from, to| Question {
-            tenant: tenant.to_owned(),
-            key: Vec::new(),
-            span: (at(from), at(to)),
-        };
-        let questions =
-            [question("b", 0, 9), question("a", 5, 9), question("a", 0, 5), question("a", 20, 30)];
-        let spans = merged(&questions);
-        assert_eq!(spans, [("a", (at(0), at(9))), ("a", (at(20), at(30))), ("b", (at(0), at(9)))]);
+        let question =
+            |from, to| Question { tenant: "a".to_owned(), key: Vec::new(), span: (at(from), at(to)) };
+        let questions = [question(5, 9), question(0, 5), question(20, 30)];
+        let asked: Vec<_> = questions.iter().enumerate().collect();
+        assert_eq!(merged(&asked), [(at(0), at(9)), (at(20), at(30))]);
     }
 }

@@ -1,5 +1,5 @@
 //! Searches as statements: the one place where a query becomes SQL. Every text is bound; what is written into a statement
-//! is this program's own text, and here and there a time that the planner has to know.
+//! is this program's own text, here and there a time that the planner has to know, and in a copy the tenant as the database quotes it.
 
 mod bundle;
 mod chosen;
