@@ -38,6 +38,7 @@ pub mod table;
 pub mod tally;
 pub mod telemetry;
 pub mod tls;
+pub mod unquoted;
 pub mod view;
 mod web;
 pub mod webhook;
