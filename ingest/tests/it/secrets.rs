@@ -236,9 +236,9 @@ fn below(dir: &Path) -> Vec<PathBuf> {
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            found.extend(below(&path))
+            found.extend(below(&path));
         } else if path.is_file() {
-            found.push(path)
+            found.push(path);
         }
     }
     found

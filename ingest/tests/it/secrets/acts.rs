@@ -75,7 +75,7 @@ impl Trail {
         // An opening that is none is set aside.
         self.send(&producer.seal_openings("demo", &[vec![1, 2, 3]]).frame()).await;
         self.batches_hold_secrets(told.trim()).await;
-        self.tails_are_read(&producer.seal(&[named(sample(13))]).frame()).await;
+        self.tails_are_read(&mut producer).await;
     }
 
     /// What admins and readers ask for: a policy, a hold, an erasure, an export.
@@ -120,25 +120,29 @@ impl Trail {
     }
 
     /// What tails tell of a batch that comes meanwhile.
-    async fn tails_are_read(&mut self, framed: &[u8]) {
-        for path in ["/v1/events/live", "/live/rows"] {
+    async fn tails_are_read(&mut self, producer: &mut Producer) {
+        for (n, path) in (20..).zip(["/v1/events/live", "/live/rows"]) {
             let mut tail = TcpStream::connect(&self.backend.address).await.expect("listening");
-            let head = format!(
+            let asked = format!(
                 "GET {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\r\n",
                 self.seeded.admin
             );
-            tail.write_all(head.as_bytes()).await.expect("sent");
-            let mut told = vec![0; 1 << 16];
-            let mut len = tail.read(&mut told).await.expect("a head");
-            self.send(framed).await;
-            let within = Duration::from_millis(1500);
-            while let Ok(Ok(more)) = tokio::time::timeout(within, tail.read(&mut told[len..])).await {
-                len += more;
-                if more == 0 {
-                    break;
+            tail.write_all(asked.as_bytes()).await.expect("sent");
+            let mut piece = vec![0; 1 << 16];
+            let mut told = Vec::new();
+            let mut is_sent = false;
+            while !String::from_utf8_lossy(&told).contains(ENTITY) {
+                let read = tokio::time::timeout(Duration::from_secs(5), tail.read(&mut piece));
+                let len = read.await.expect("in time").expect("an answer");
+                assert!(len > 0, "{path} ends");
+                told.extend_from_slice(&piece[..len]);
+                // Whoever has begun to listen hears of what comes.
+                if !is_sent {
+                    is_sent = true;
+                    self.send(&producer.seal(&[named(sample(n))]).frame()).await;
                 }
             }
-            self.scan.saw("a tail", path, &told[..len]);
+            self.scan.saw("a tail", path, &told);
         }
     }
 

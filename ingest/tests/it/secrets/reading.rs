@@ -74,7 +74,6 @@ impl Trail {
             &["check-config"][..],
             &["migrate"],
             &["doctor", "--no-probe"],
-            &["doctor", "--no-probe", "--json"],
             &["keys", "list"],
             &["keys", "list", "--json"],
             &["sinks", "list"],

@@ -69,15 +69,21 @@ fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Texts and bytes that are looked for, each under a name.
-#[derive(Default)]
 pub(crate) struct Needles {
     names: Vec<String>,
     /// What stands for the name of that number.
     forms: Vec<(usize, Vec<u8>)>,
     /// Forms by their first four bytes.
     heads: HashMap<[u8; 4], Vec<usize>>,
-    /// The first two bytes of any form: nearly every place of a file is passed over by these.
-    starts: BTreeSet<[u8; 2]>,
+    /// Whether a form begins with two bytes: nearly every place of a file is passed over by these.
+    starts: Vec<bool>,
+}
+
+impl Default for Needles {
+    fn default() -> Self {
+        let starts = vec![false; 1 << 16];
+        Self { names: Vec::new(), forms: Vec::new(), heads: HashMap::new(), starts }
+    }
 }
 
 impl Needles {
@@ -102,30 +108,51 @@ impl Needles {
             self.names.push(name.to_owned());
             self.names.len() - 1
         });
-        let head = *form.first_chunk().expect("nothing is so short");
-        self.starts.insert([head[0], head[1]]);
+        let head: [u8; 4] = *form.first_chunk().expect("nothing is so short");
+        self.starts[pair(head[0], head[1])] = true;
         self.heads.entry(head).or_default().push(self.forms.len());
         self.forms.push((number, form));
     }
 
     /// The names of what some bytes hold, and where it begins.
     pub(crate) fn in_bytes(&self, bytes: &[u8]) -> BTreeMap<&str, usize> {
-        let mut may_start = vec![false; 1 << 16];
-        self.starts.iter().for_each(|start| may_start[usize::from(u16::from_le_bytes(*start))] = true);
         let mut found = BTreeMap::new();
-        for (at, pair) in bytes.windows(2).enumerate() {
-            if !may_start[usize::from(u16::from_le_bytes([pair[0], pair[1]]))] {
+        let starts = self.starts.as_slice();
+        // Files of a database are nothing for long stretches.
+        for block in (0..bytes.len()).step_by(NOTHING.len()) {
+            let end = bytes.len().min(block + NOTHING.len());
+            if bytes[block..end] == NOTHING[..end - block] {
                 continue;
             }
-            let rest = &bytes[at..];
-            let here = rest.first_chunk::<4>().and_then(|head| self.heads.get(head));
-            let here = here.into_iter().flatten().map(|form| &self.forms[*form]);
-            for (name, _) in here.filter(|(_, form)| rest.starts_with(form)) {
-                found.entry(self.names[*name].as_str()).or_insert(at);
+            let last = bytes.len().saturating_sub(1).min(end);
+            let mut at = block;
+            while at < last {
+                if starts[pair(bytes[at], bytes[at + 1])] {
+                    self.at(&bytes[at..], |name| {
+                        found.entry(name).or_insert(at);
+                    });
+                }
+                at += 1;
             }
         }
         found
     }
+
+    /// Tells the names of what some bytes begin with.
+    fn at<'n>(&'n self, bytes: &[u8], mut tell: impl FnMut(&'n str)) {
+        let here = bytes.first_chunk::<4>().and_then(|head| self.heads.get(head));
+        for (name, form) in here.into_iter().flatten().map(|form| &self.forms[*form]) {
+            if bytes.starts_with(form) {
+                tell(&self.names[*name]);
+            }
+        }
+    }
+}
+
+const NOTHING: [u8; 1024] = [0; 1024];
+
+fn pair(first: u8, second: u8) -> usize {
+    (usize::from(first) << 8) | usize::from(second)
 }
 
 /// A secret as it is and as it is written elsewhere: in base64 wherever it stands in what is encoded, in hex, in the escapes of
