@@ -39,6 +39,7 @@ pub mod table;
 pub mod tally;
 pub mod telemetry;
 pub mod tls;
+pub mod unquoted;
 pub mod view;
 mod web;
 pub mod webhook;

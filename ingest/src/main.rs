@@ -32,7 +32,8 @@ async fn start() -> ExitCode {
                 .filter(|line| !line.is_empty())
                 .collect();
             let line = lines.join(" ");
-            eprintln!("edgetrail: {}", line.trim_start_matches("error: "));
+            // It quotes what was typed, which may be a key in the wrong place.
+            eprintln!("edgetrail: {}", shared::redact::scrub(line.trim_start_matches("error: ")));
             return ExitCode::from(2);
         }
     };

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::redact;
+
 /// The media type.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -43,10 +45,10 @@ impl Problem {
         }
     }
 
-    /// With words for this occurrence.
+    /// With words for this occurrence. What they quote of a request may be a key in the wrong place.
     #[must_use]
     pub fn detail(mut self, detail: impl ToString) -> Self {
-        self.detail = Some(detail.to_string());
+        self.detail = Some(redact::scrub(&detail.to_string()).into_owned());
         self
     }
 

@@ -16,6 +16,7 @@ use crate::auth::{Notice, Role, Tenure, person};
 use crate::clock::random;
 use crate::store::access::{self, Grant};
 use crate::store::{self, api_keys};
+use crate::unquoted;
 use crate::view::time;
 
 const LISTED: i64 = 500;
@@ -53,7 +54,9 @@ pub(super) async fn grant(state: Shared, reader: Reader, request: Request) -> Re
     let text = body::text(&state, request).await?;
     let unreadable = || Problem::new(400, "unreadable-grant", "This is no grant");
     let wanted: Wanted = body::read(&text, unreadable())?;
-    let bad = |name: &str, reason: String| Answer(unreadable().detail(format_args!("{name}: {reason}")));
+    let bad = |name: &str, reason: String| {
+        Answer(unreadable().detail(format_args!("{name}: {}", unquoted::reason(&reason))))
+    };
     let who = person(&wanted.who).map_err(|reason| bad("who", reason.to_owned()))?;
     let role: Role = wanted.role.parse().map_err(|reason| bad("role", reason))?;
     let now = state.clock.now();

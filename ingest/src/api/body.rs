@@ -6,6 +6,7 @@ use shared::policy::served::MAX_POLICY_LEN;
 use shared::problem::Problem;
 
 use super::{Answer, Shared, batches};
+use crate::unquoted;
 
 /// The body as text.
 pub(super) async fn text(state: &Shared, request: Request) -> Result<String, Answer> {
@@ -29,7 +30,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, problem: Problem) -> Result<
         return Err(Answer(problem.detail("it is an array and not an object").at(1, 1)));
     }
     serde_json::from_str(text)
-        .map_err(|error| Answer(problem.detail(&error).at(error.line(), error.column())))
+        .map_err(|error| Answer(problem.detail(unquoted::json(&error)).at(error.line(), error.column())))
 }
 
 /// A request that cannot be read.

@@ -14,6 +14,7 @@ use super::reader::{Admin, Reader};
 use super::{Answer, Shared, body};
 use crate::policy::PolicyError;
 use crate::store::policies::{self, Policy};
+use crate::unquoted;
 use crate::view::time;
 
 const LISTED: i64 = 200;
@@ -157,7 +158,7 @@ impl From<PolicyError> for Answer {
         };
         match error {
             PolicyError::Store(error) => Self::from(error),
-            error => Self(problem.detail(error)),
+            error => Self(problem.detail(unquoted::words(&error.to_string()))),
         }
     }
 }

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use shared::problem::{self, Problem};
 
 use crate::store::StoreError;
+use crate::unquoted;
 
 /// A problem as a response.
 #[derive(Debug, Clone)]
@@ -17,6 +18,7 @@ impl Answer {
     /// A malformed parameter.
     pub fn parameter(name: &str, reason: impl std::fmt::Display) -> Self {
         let problem = Problem::new(400, "bad-parameter", "A parameter is not understood");
+        let reason = unquoted::reason(&reason.to_string());
         Self(problem.detail(format_args!("{name}: {reason}")))
     }
 

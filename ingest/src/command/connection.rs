@@ -21,7 +21,8 @@ const MAX_ANSWER_LEN: usize = 64 << 20;
 #[derive(Debug, Args)]
 pub(super) struct Connection {
     /// The URL of the backend.
-    #[arg(long, env = "EDGETRAIL_URL", default_value = "http://127.0.0.1:9200")]
+    // What the environment holds may have a password in it, and help would show it.
+    #[arg(long, env = "EDGETRAIL_URL", hide_env_values = true, default_value = "http://127.0.0.1:9200")]
     url: String,
     #[command(flatten)]
     pub(super) access: Access,
@@ -79,7 +80,7 @@ pub(super) struct Backend {
 impl Backend {
     pub(super) fn open(connection: &Connection) -> Result<Self, CommandError> {
         crate::tls::use_ring();
-        let wrong = |reason: String| CommandError::Usage(format!("--url {}: {reason}", connection.url));
+        let wrong = |reason: String| CommandError::Usage(format!("--url: {reason}"));
         let mut base: Url = connection.url.parse().map_err(|error| wrong(format!("{error}")))?;
         if base.cannot_be_a_base() {
             return Err(wrong("is not the URL of a backend".to_owned()));

@@ -211,7 +211,7 @@ pub(super) async fn signer(config: &Config, command: SignerCommand) -> Result<()
 fn parse_id(text: &str) -> Result<KeyId, CommandError> {
     let mut id = [0; 4];
     hex::decode_to_slice(text, &mut id)
-        .map_err(|_| CommandError::Usage(format!("{text:?} is not eight hex digits")))?;
+        .map_err(|_| CommandError::Usage("the id is not eight hex digits".to_owned()))?;
     Ok(KeyId(id))
 }
 

@@ -141,7 +141,9 @@ fn url(keys: &mut Reader, key: &'static str) -> Result<Option<Url>, ConfigError>
         host == "localhost"
             || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     });
-    if url.scheme() == "https" || url.scheme() == "http" && is_local {
+    if !url.username().is_empty() || url.password().is_some() {
+        Err(ConfigError::key(key, "has a user or a password"))
+    } else if url.scheme() == "https" || url.scheme() == "http" && is_local {
         Ok(Some(url))
     } else {
         Err(ConfigError::key(key, "is not an https:// URL"))

@@ -27,6 +27,7 @@ use shared::note::{KeyName, VerifierKey};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::auth::{Role, Tenure, person};
+use crate::unquoted;
 pub use access::{Access, AppTokens, Oidc, TokenKey};
 pub use connections::Connections;
 pub use detection::Detection;
@@ -334,11 +335,8 @@ impl Config {
             let at_file = |reason: String| ConfigError::File { path: path.to_owned(), reason };
             let text = std::fs::read_to_string(path).map_err(|error| at_file(error.to_string()))?;
             let source = config::File::from_str(&text, config::FileFormat::Toml);
-            // Parsed by itself first, so that a syntax error is told apart from a bad key and shows its line.
-            config::Config::builder()
-                .add_source(source.clone())
-                .build()
-                .map_err(|error| at_file(one_line(&error.to_string())))?;
+            // Parsed by itself first, so that a syntax error is told apart from a bad key and names its place.
+            text.parse::<toml::Table>().map_err(|error| at_file(unquoted::toml(&text, &error)))?;
             sources = sources.add_source(source);
         }
         let named = |name: &str| {

@@ -8,6 +8,7 @@ use config::{ConfigError as SourceError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use super::ConfigError;
+use crate::unquoted;
 
 /// The merged sources.
 pub(super) struct Reader {
@@ -96,6 +97,6 @@ fn reason(error: SourceError) -> String {
 
 impl ConfigError {
     pub(super) fn key(key: &str, reason: impl Display) -> Self {
-        Self::Key { key: key.to_owned(), reason: reason.to_string() }
+        Self::Key { key: key.to_owned(), reason: unquoted::reason(&reason.to_string()) }
     }
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 use shared::event::TenantId;
 
+use crate::unquoted;
+
 /// What the Worker stands in front of, and where it delivers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct EdgeConfig {
@@ -54,14 +56,13 @@ impl EdgeConfig {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let json = if text.trim_start().starts_with('{') {
             text.to_owned()
         } else {
-            let settings: Settings = toml::from_str(text).map_err(|error| one_line(error.to_string()))?;
+            let settings: Settings = toml::from_str(text).map_err(|error| unquoted::toml(text, &error))?;
             settings.vars.config
         };
-        serde_json::from_str(&json).map_err(|error| format!("EDGETRAIL_CONFIG: {error}"))
+        serde_json::from_str(&json).map_err(|error| format!("EDGETRAIL_CONFIG: {}", unquoted::json(&error)))
     }
 }
 

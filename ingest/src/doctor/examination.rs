@@ -288,7 +288,8 @@ async fn storages(config: &Config) -> Vec<Finding> {
             Answered::Status(..) => Ok(()),
             Answered::Nothing(reason) => Err(reason),
         };
-        findings.push(judge::reachable(&format!("witness {}", cosigner.url), &reached));
+        findings
+            .push(judge::reachable(&format!("witness {}", shared::redact::scrub(&cosigner.url)), &reached));
     }
     let places = [
         ("worm", config.publication.worm.as_ref()),

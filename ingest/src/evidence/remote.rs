@@ -88,7 +88,7 @@ impl Remote {
         now: Timestamp,
     ) -> Result<Self, EvidenceError> {
         crate::tls::use_ring();
-        let mut base: Url = url.parse().map_err(|error| EvidenceError::Url(format!("{url}: {error}")))?;
+        let mut base: Url = url.parse().map_err(|error| EvidenceError::Url(format!("the URL: {error}")))?;
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }

@@ -25,6 +25,7 @@ use crate::own::{OwnEvent, outbox};
 use crate::store::asking_people::{self, Matter};
 use crate::store::policies::{self, Policy, PolicyState};
 use crate::store::{Store, StoreError, accepted_rules};
+use crate::unquoted;
 use document::InboxRule;
 
 /// Signature lines stand beside the text.
@@ -391,7 +392,7 @@ impl Policies {
         let version = policies::newest(&mut transaction, admin.tenant).await? + 1;
         let details = json!({
             "by": admin.key, "rule": error.rule, "line": error.line, "column": error.column,
-            "reason": shared::redact::text(&error.reason, 500),
+            "reason": shared::redact::text(&unquoted::words(&error.reason), 500),
         });
         self.tell(&mut transaction, admin, "POLICY_REFUSED", version, details).await?;
         self.finish(transaction).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::event::{Severity, TenantId};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::destination::{Bounds, Destination, Item, Parcel};
 use super::send::{SendError, client_config};
 use super::settings::{Invalid, Settings};
-use super::vault::Secret;
+use super::vault::{Secret, Vault};
 use super::{Sinks, tenant_of};
 use crate::auth::Notice;
 use crate::clock::random;
@@ -29,6 +29,8 @@ use crate::store::{self, StoreError, Transaction, log};
 const MAX_SINKS: i64 = 20;
 /// Characters of a name.
 const NAME: std::ops::RangeInclusive<usize> = 1..=80;
+/// What stands before a sealed query in a stored address.
+const SEALED: &str = "?sealed.";
 /// Bytes of the longest event that is sent whole.
 const EVENT_BYTES: std::ops::RangeInclusive<i32> = 4_096..=1_000_000;
 
@@ -106,7 +108,7 @@ impl Sinks {
             sink_id: id,
             name: name(&wanted.name)?,
             max_event_bytes: max_event_bytes(&wanted)?,
-            settings: wanted.settings.text(),
+            settings: self.stored(tenant, id, &wanted.settings)?,
             secret: sealed,
             query: Some(query(&wanted.query)?),
             state: "active".to_owned(),
@@ -146,7 +148,7 @@ impl Sinks {
         wanted: Wanted,
     ) -> Result<SinkRow, SinkError> {
         let (transaction, mut sink) = self.lock(tenant, id).await?;
-        let before = Settings::of(&sink)?;
+        let before = self.settings(&sink)?;
         if before.kind() != wanted.settings.kind() {
             return Err(Invalid::new("kind", format!("is {}, and stays so", before.kind())).into());
         }
@@ -166,7 +168,7 @@ impl Sinks {
         };
         sink.name = name(&wanted.name)?;
         sink.max_event_bytes = max_event_bytes(&wanted)?;
-        sink.settings = wanted.settings.text();
+        sink.settings = self.stored(tenant, id, &wanted.settings)?;
         sink.query = Some(query(&wanted.query)?);
         let details = json!({"secret_changed": wanted.secret.is_some()});
         self.keep(transaction, "SINK_CHANGED", by, sink, Severity::Warning, details).await
@@ -291,9 +293,9 @@ impl Sinks {
         &self,
         sink: &SinkRow,
     ) -> Result<Result<Destination, SendError>, StoreError> {
-        let settings = Settings::of(sink)?;
-        let secret = match self.secret(sink) {
-            Ok(secret) => secret,
+        let opened = self.settings(sink).and_then(|settings| Ok((settings, self.secret(sink)?)));
+        let (settings, secret) = match opened {
+            Ok(opened) => opened,
             Err(error) => return Ok(Err(SendError::Unusable(error.to_string()))),
         };
         let found = Destination::of(&settings, secret.as_ref(), &self.bounds().await);
@@ -311,11 +313,41 @@ impl Sinks {
         Bounds { allow_private: self.config.allow_private, trust: Arc::clone(trust) }
     }
 
+    /// Settings as they are stored. What stands in the query of an address may be a secret of the receiver: it is sealed.
+    fn stored(&self, tenant: &TenantId, id: Uuid, settings: &Settings) -> Result<String, SinkError> {
+        let mut settings = settings.clone();
+        if let Some(url) = settings.url_mut()
+            && let Some((place, query)) = url.split_once('?')
+        {
+            let sealed = self.vault()?.seal(tenant.as_str(), id, &Secret::new(query.to_owned()));
+            *url = format!("{place}{SEALED}{}", URL_SAFE_NO_PAD.encode(sealed));
+        }
+        Ok(settings.text())
+    }
+
+    /// Settings as they are used.
+    fn settings(&self, sink: &SinkRow) -> Result<Settings, SinkError> {
+        let mut settings = Settings::of(sink)?;
+        if let Some(url) = settings.url_mut()
+            && let Some((place, sealed)) = url.split_once(SEALED)
+        {
+            let query = self.open(sink, &URL_SAFE_NO_PAD.decode(sealed).unwrap_or_default())?;
+            *url = format!("{place}?{}", query.reveal());
+        }
+        Ok(settings)
+    }
+
     fn secret(&self, sink: &SinkRow) -> Result<Option<Secret>, SinkError> {
-        let Some(sealed) = &sink.secret else { return Ok(None) };
-        let vault = self.vault.as_ref().ok_or(SinkError::NoKey)?;
-        let opened = vault.open(&sink.tenant_id, sink.sink_id, sealed);
-        opened.map(Some).map_err(|_| SinkError::Store(StoreError::Damaged("secret of a sink")))
+        sink.secret.as_ref().map(|sealed| self.open(sink, sealed)).transpose()
+    }
+
+    fn open(&self, sink: &SinkRow, sealed: &[u8]) -> Result<Secret, SinkError> {
+        let opened = self.vault()?.open(&sink.tenant_id, sink.sink_id, sealed);
+        opened.map_err(|_| SinkError::Store(StoreError::Damaged("secret of a sink")))
+    }
+
+    fn vault(&self) -> Result<&Vault, SinkError> {
+        self.vault.as_ref().ok_or(SinkError::NoKey)
     }
 
     fn sealed(
@@ -325,8 +357,7 @@ impl Sinks {
         secret: Option<&Secret>,
     ) -> Result<Option<Vec<u8>>, SinkError> {
         let Some(secret) = secret else { return Ok(None) };
-        let vault = self.vault.as_ref().ok_or(SinkError::NoKey)?;
-        Ok(Some(vault.seal(tenant.as_str(), id, secret)))
+        Ok(Some(self.vault()?.seal(tenant.as_str(), id, secret)))
     }
 
     async fn lock(&self, tenant: &TenantId, id: Uuid) -> Result<(Transaction, SinkRow), SinkError> {

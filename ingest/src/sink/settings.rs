@@ -89,6 +89,14 @@ impl Settings {
         serde_json::to_string(self).expect("settings are JSON")
     }
 
+    /// Its address, if it is one of HTTP.
+    pub(super) fn url_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Webhook { url, .. } | Self::Ocsf { url, .. } | Self::Otlp { url } => Some(url),
+            Self::Syslog { .. } | Self::Cef { .. } | Self::Objects { .. } => None,
+        }
+    }
+
     /// The word for the kind.
     pub fn kind(&self) -> &'static str {
         match self {

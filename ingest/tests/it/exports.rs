@@ -16,7 +16,7 @@ use crate::subjects::check;
 use crate::support::{Producer, Response, Server, eventually, new_key, sample};
 
 /// A body of unknown length as HTTP/1.1 carries it: what it holds, its trailers, and whether it came to its end.
-fn unchunked(body: &[u8]) -> (Vec<u8>, String, bool) {
+pub(crate) fn unchunked(body: &[u8]) -> (Vec<u8>, String, bool) {
     let (mut rest, mut whole) = (body, Vec::new());
     while let Some(end) = rest.windows(2).position(|two| two == b"\r\n") {
         let len = std::str::from_utf8(&rest[..end]).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());

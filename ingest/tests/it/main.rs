@@ -47,6 +47,7 @@ mod roles_matrix;
 mod rotation;
 mod saved;
 mod search;
+mod secrets;
 mod sessions;
 mod several;
 mod sinks;

@@ -32,7 +32,7 @@ const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) App
 const ORIGIN: (&str, &str) = ("origin", "http://test");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
-fn token_with(subject: &str, changes: &[(&str, Value)], secret: &str) -> String {
+pub(crate) fn token_with(subject: &str, changes: &[(&str, Value)], secret: &str) -> String {
     let mut payload = json!({
         "iss": "https://ref.example/auth/v1", "aud": "authenticated", "sub": subject,
         "email": format!("{subject}@example.com"), "role": "authenticated", "exp": 4_000_000_000_u64,
@@ -51,7 +51,7 @@ fn token(subject: &str) -> String {
 }
 
 /// Something that somebody proven did.
-fn act(minutes_ago: i64, action: &str, subject: &str, entity: Option<(&str, &str)>) -> Event {
+pub(crate) fn act(minutes_ago: i64, action: &str, subject: &str, entity: Option<(&str, &str)>) -> Event {
     let mut event = sample_at(Utc::now() - TimeDelta::minutes(minutes_ago), 0);
     event.action = Action::try_from(action.to_owned()).expect("an action");
     event.outcome = Outcome::Success;

@@ -44,7 +44,7 @@ impl Browser {
 }
 
 /// The pair of a cookie that an answer sets. The head is in small letters, the value as it was sent.
-fn cookie(answer: &Response, name: &str) -> Option<String> {
+pub(crate) fn cookie(answer: &Response, name: &str) -> Option<String> {
     let head = &answer.raw_head;
     let line = head.lines().find(|line| {
         line.to_lowercase().strip_prefix("set-cookie: ").is_some_and(|rest| rest.starts_with(name))

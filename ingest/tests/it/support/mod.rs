@@ -4,16 +4,19 @@ pub(crate) mod audit;
 mod balancer;
 pub(crate) mod cluster;
 mod cosigner;
+mod guarded;
 mod http;
 mod prepared;
 mod producer;
 mod provider;
 pub(crate) mod receiver;
+pub(crate) mod scan;
 mod sibling;
 mod standalone;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use cosigner::{Cosigner, Mood};
+pub(crate) use guarded::Guarded;
 pub(crate) use http::{Response, call};
 pub(crate) use producer::{Producer, Sealed, counts, sample, sample_at, unmapped};
 pub(crate) use provider::IdentityProvider;
@@ -151,7 +154,13 @@ impl Server {
         Self::inside_at(dir, toml, variables, Clock::system()).await
     }
 
-    async fn inside_at(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)], clock: Clock) -> Self {
+    /// The same at the time of another clock.
+    pub(crate) async fn inside_at(
+        dir: tempfile::TempDir,
+        toml: &str,
+        variables: &[(&str, &str)],
+        clock: Clock,
+    ) -> Self {
         let data_dir: PathBuf = dir.path().join("pg");
         let file = dir.path().join("edgetrail.toml");
         std::fs::write(&file, toml).expect("written");

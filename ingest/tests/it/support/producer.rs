@@ -8,7 +8,7 @@ use shared::event::{
     RetentionClass, Severity, Timestamp, Trust,
 };
 use shared::leaf::{self, Hash, Seed};
-use shared::note::{KeyName, VerifierKey, assemble};
+use shared::note::{KeyName, SignerKey, VerifierKey, assemble};
 
 pub(crate) struct Producer {
     name: KeyName,
@@ -42,6 +42,12 @@ impl Producer {
             prev: [0; 32],
             dropped: 0,
         }
+    }
+
+    /// Whoever holds a private key.
+    pub(crate) fn of(key: &SignerKey) -> Self {
+        let fresh = Self::new(key.name.as_str());
+        Self { pair: SigningKey::from_bytes(&key.seed), ..fresh }
     }
 
     pub(crate) fn verifier(&self) -> VerifierKey {
