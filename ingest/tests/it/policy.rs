@@ -210,7 +210,7 @@ async fn a_refused_policy_names_its_place_and_the_last_good_one_stays() {
     let secret =
         packs("X_CREATED").replace("\"id\":\"x\"", "\"details\":{\"a\":\"request:/password\"},\"id\":\"x\"");
     for (text, line, reason) in [
-        (packs("X_CREATED").replace("\"full\"", "\"fully\""), 1, "fully"),
+        (packs("X_CREATED").replace("\"full\"", "\"fully\""), 1, "unknown variant, expected one of `none`"),
         (closed.clone(), 2, "closed"),
         (secret, 1, "masking"),
         ("{\"packs\":[\n\n{\"nmae\":1}]}".to_owned(), 3, "nmae"),

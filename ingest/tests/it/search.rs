@@ -466,17 +466,18 @@ async fn what_was_used_ever_so_often_since_is_still_known_by_its_changes() {
         changes: None,
         ..act(9_000, "gone", json!({}))
     };
-    send(&server, &[act(9_001, "gone", json!({"status": {"to": "draft"}})), changed, gone]).await;
     let used = |n| Event { changes: None, ..act(n, "busy", json!({})) };
-    send(&server, &(1..=300).map(used).collect::<Vec<_>>()).await;
+    let altered = |n| act(n, "edited", json!({ format!("field{n}"): {"to": n} }));
+    let mut events = vec![act(9_001, "gone", json!({"status": {"to": "draft"}})), changed, gone];
+    events.extend((1..=300).map(used));
+    events.extend((1..=260).map(altered));
+    send(&server, &events).await;
     let busy = server.get("/v1/entities/agent/busy/timeline").await.json();
     assert_eq!(busy["state"]["fields"]["status"]["value"], "draft");
     assert_eq!((&busy["state"]["complete"], &busy["state"]["events"]), (&json!(true), &json!(1)));
     let gone = server.get("/v1/entities/agent/gone/timeline").await.json();
     assert!(gone["state"]["deleted"].is_object(), "{gone}");
 
-    let altered = |n| act(n, "edited", json!({ format!("field{n}"): {"to": n} }));
-    send(&server, &(1..=260).map(altered).collect::<Vec<_>>()).await;
     let edited = server.get("/v1/entities/agent/edited/timeline").await.json();
     let fields = edited["state"]["fields"].as_object().expect("fields");
     assert_eq!((fields.len(), &edited["state"]["complete"]), (250, &json!(false)));

@@ -158,7 +158,7 @@ async fn evidence_that_is_none_ends_in_one_line_and_its_status() {
     check(&["verify", "x", "--log", "short"], 2, "32 lower-case hex digits").await;
     check(&["verify"], 2, "required").await;
     check(&["verify", "http://127.0.0.1:1/"], 1, "v1/logs: ").await;
-    check(&["verify", "http://[nonsense"], 1, "http://[nonsense: ").await;
+    check(&["verify", "http://[nonsense"], 1, "the URL: invalid IPv6 address").await;
     fs::write(
         path("empty/manifest.json"),
         json!({"format": "edgetrail-bundle/v1", "kind": "log", "tenant": "demo", "made_at": "", "logs": []})
