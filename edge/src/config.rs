@@ -281,7 +281,7 @@ fn compile(mount: &Mount, own: &[Value], served: &[Pack]) -> Result<Router, Stri
     }
     for (rule, mode) in &mount.fail {
         let is_set = packs.iter_mut().any(|pack| {
-            let id = rule.strip_prefix(pack.name.as_ref()).and_then(|rest| rest.strip_prefix('/'));
+            let id = rule.strip_prefix(&pack.name).and_then(|rest| rest.strip_prefix('/'));
             id.is_some_and(|id| pack.set_fail(id, *mode))
         });
         if !is_set {

@@ -10,8 +10,8 @@ use std::io;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// A tenth of the share of a thread that does not give way.
-const NICENESS: i32 = 10;
+/// A tenth of the share of a thread or process that does not give way.
+pub(crate) const NICENESS: i32 = 10;
 
 /// The threads; what still runs on them ends with this.
 #[derive(Debug)]

@@ -12,9 +12,8 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 
 use super::{ACQUIRE_WITHIN, become_everyday};
+use crate::followers::NICENESS;
 
-/// A tenth of the share of a process that does not give way.
-const NICENESS: i32 = 10;
 /// Connections of all followers together: the server takes a hundred in all.
 const MAX_CONNECTIONS: u32 = 20;
 

@@ -18,7 +18,7 @@ use super::{Expr, FailMode, Level, Pack, PackError, Rule, Source};
 #[derive(Debug)]
 pub struct Prepared {
     /// The pack's name; rules are named `pack/rule`.
-    pub name: Cow<'static, str>,
+    pub name: String,
     /// Where requests name a user, for rules that do not say otherwise.
     pub claimed_user: Vec<Expr>,
     headers: Headers,
@@ -140,7 +140,7 @@ impl Prepared {
         }
         let (name, claimed_user, context) = document.into_context();
         Ok(Self {
-            name: name.into(),
+            name,
             claimed_user,
             headers: Headers { request: words(request), response: words(response) },
             context,
@@ -185,7 +185,7 @@ impl From<Pack> for Prepared {
             .into_iter()
             .map(|rule| Entry { head: Head::of(&rule), text: "", rule: rule.into() })
             .collect();
-        Self { name: name.into(), claimed_user, headers, context: Context::default(), rules }
+        Self { name, claimed_user, headers, context: Context::default(), rules }
     }
 }
 
