@@ -8,6 +8,7 @@ import { verdict, verify } from "./tokens.mjs";
 
 const EMPTY = new Uint8Array(0);
 const BLIND = { request: 0, response: 0, stream: false, before: false, fail: "open" };
+const BEHIND_MS = 2; // in which the answer leaves before anything is read or looked at
 const CAPTURE_MS = 25_000; // waitUntil ends 30 s after the response
 const CONSUME_MS = 60_000; // a consumer that takes longer is retried
 const BEFORE_MS = 150; // what reading the old side may delay a request
@@ -138,6 +139,7 @@ function release(copies) {
 
 async function capture(request, env, seen, response, copies) {
   const { mount, plan } = seen;
+  await sleep(BEHIND_MS);
   const responseLines = response ? lines(response.headers, mount.response_headers) : "";
   const limit = deadline();
   const streamed = plan.stream && response?.headers.get("content-type")?.startsWith("text/event-stream");
