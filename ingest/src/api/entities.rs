@@ -54,16 +54,19 @@ pub(super) async fn timeline(
     };
     let whole = scope(entity.clone());
     let narrowed = scope(entity.and(search.query.conjuncts().to_vec()));
-    let (rows, next) = paging.page(&state, &narrowed, cursor.map(|cursor| cursor.after)).await?;
+    // Side by side: where neither is in memory, both wait for the disk.
+    let ((rows, next), mut known) =
+        tokio::try_join!(paging.page(&state, &narrowed, cursor.map(|cursor| cursor.after)), async {
+            match cursor {
+                Some(_) => Ok(Value::Null),
+                None => known(&state, &whole, as_of.unwrap_or(now)).await,
+            }
+        },)?;
     if rows.is_empty()
         && page(&as_of::reading(&state), &Scope { to: None, ..whole.clone() }, None, 1).await?.is_empty()
     {
         return Err(missing());
     }
-    let mut known = match cursor {
-        Some(_) => Value::Null,
-        None => known(&state, &whole, as_of.unwrap_or(now)).await?,
-    };
     for (path, field) in known["fields"].as_object_mut().into_iter().flatten() {
         reader.hide(&kind, path, &mut field["value"]);
     }

@@ -2,17 +2,18 @@
 //!
 //! An act is an update of one row, committed by itself. Beside it stand a row trigger that keeps the old and the new row as JSON (the
 //! pattern of supa_audit), and the table of an application that gathers a hundred acts and inserts them together, with the indexes
-//! that such a table has. Both are written here after their documented patterns; no foreign code runs. Recorded in front of the
-//! application, an act costs its database nothing: that is the side where nothing is recorded.
+//! that such a table has. Both are written here after their documented patterns. Where the PostgreSQL has pgaudit, it stands there as
+//! well, with the statements and their parameters in the server's log. Recorded in front of the application, an act costs its
+//! database nothing: that is the side where nothing is recorded.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 
-use super::ingest::{self, failed};
+use super::ingest::failed;
 use super::report::median;
 use super::{BenchError, Extent, Report};
 use crate::keys::random;
@@ -35,9 +36,8 @@ enum Side {
     Nobody,
     Trigger,
     OwnTable,
+    Pgaudit,
 }
-
-const SIDES: [Side; 3] = [Side::Nobody, Side::Trigger, Side::OwnTable];
 
 impl Side {
     fn table(self) -> &'static str {
@@ -45,13 +45,35 @@ impl Side {
             Self::Nobody => "app_bare",
             Self::Trigger => "app_trigger",
             Self::OwnTable => "app_own",
+            Self::Pgaudit => "app_pgaudit",
+        }
+    }
+
+    /// What it is called in figures, and what in the report.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nobody => ("nobody", "  not recorded there"),
+            Self::Trigger => ("trigger", "  a row trigger"),
+            Self::OwnTable => ("own_table", "  the application's own table"),
+            Self::Pgaudit => ("pgaudit", "  pgaudit"),
+        }
+    }
+
+    /// What turns it on for the session, and off again.
+    fn switch(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Nobody | Self::Trigger | Self::OwnTable => None,
+            Self::Pgaudit => Some((
+                "set pgaudit.log = 'write'; set pgaudit.log_parameter = on",
+                "reset pgaudit.log; reset pgaudit.log_parameter",
+            )),
         }
     }
 
     /// What records in it, beside the table that acts change.
     fn records(self) -> &'static [&'static str] {
         match self {
-            Self::Nobody => &[],
+            Self::Nobody | Self::Pgaudit => &[],
             Self::Trigger => &[
                 "create table app_trigger_versions (id bigint generated always as identity primary key, record_id uuid,
                      old_record_id uuid, op text not null, ts timestamptz not null default now(), table_oid oid not null,
@@ -117,13 +139,17 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
         more: String::new(),
     };
     // Only for its PostgreSQL: the backend has nothing to do meanwhile.
-    let ingest = Ingest::start(&dir.path().join("ingest"), spec).await?;
-    let gone = || BenchError::Answer("PostgreSQL does not tell its socket".to_owned());
-    let socket = ingest::socket(&ingest.data_dir()).ok_or_else(gone)?;
-    let options =
-        PgConnectOptions::new_without_pgpass().socket(socket).username("edgetrail").database("postgres");
-    let mut database = PgConnection::connect_with(&options).await?;
-    for side in SIDES {
+    let mut ingest = Ingest::start(&dir.path().join("ingest"), spec).await?;
+    let mut sides = vec![Side::Nobody, Side::Trigger, Side::OwnTable];
+    let mut report = Report::default();
+    report.row("peers", format!("{rounds} rounds of {acts} updates of a row, each committed"));
+    if load_pgaudit(&mut ingest).await? {
+        sides.push(Side::Pgaudit);
+    } else {
+        report.row(Side::Pgaudit.names().1, "not measured: this PostgreSQL does not have it".to_owned());
+    }
+    let mut database = PgConnection::connect_with(&ingest.database()?).await?;
+    for side in &sides {
         let table = side.table();
         database.execute(AssertSqlSafe(format!("create table {table} ({AGENT})"))).await?;
         let fill = format!(
@@ -134,32 +160,44 @@ pub async fn run(extent: Extent) -> Result<Report, BenchError> {
         for statement in side.records() {
             database.execute(statement.into_sql_str()).await?;
         }
-        act(&mut database, side, 500).await?;
+        act(&mut database, *side, 500).await?;
     }
     let mut taken = Vec::with_capacity(rounds);
     for round in 0..rounds {
-        let mut took = [Took::default(); SIDES.len()];
-        for at in 0..SIDES.len() {
-            let at = (round + at) % SIDES.len();
+        let mut took = vec![Took::default(); sides.len()];
+        for at in 0..sides.len() {
+            let at = (round + at) % sides.len();
             database.execute("checkpoint".into_sql_str()).await?;
-            took[at] = act(&mut database, SIDES[at], acts).await?;
+            took[at] = act(&mut database, sides[at], acts).await?;
         }
         taken.push(took);
     }
-    let of = |read: &dyn Fn(&[Took; SIDES.len()]) -> f64| median(&taken.iter().map(read).collect::<Vec<_>>());
-    let mut report = Report::default();
-    report.row("peers", format!("{rounds} rounds of {acts} updates of a row, each committed"));
-    for (at, what) in
-        ["  not recorded there", "  a row trigger", "  the application's own table"].iter().enumerate()
-    {
+    let of = |read: &dyn Fn(&[Took]) -> f64| median(&taken.iter().map(|took| read(took)).collect::<Vec<_>>());
+    for (at, side) in sides.iter().enumerate() {
         let (rate, wal) = (of(&|took| took[at].rate), of(&|took| took[at].wal));
-        report.row(*what, format!("{rate:.0} acts/s, {wal:.0} bytes of write-ahead log for an act"));
-    }
-    for (name, at) in [("trigger", 1), ("own_table", 2)] {
-        report.figure(&format!("peers.{name}_rate_ratio"), of(&|took| took[at].rate / took[0].rate));
-        report.figure(&format!("peers.{name}_wal_ratio"), of(&|took| took[at].wal / took[0].wal));
+        let (figure, name) = side.names();
+        report.row(name, format!("{rate:.0} acts/s, {wal:.0} bytes of write-ahead log for an act"));
+        if *side != Side::Nobody {
+            report.figure(&format!("peers.{figure}_rate_ratio"), of(&|took| took[at].rate / took[0].rate));
+            report.figure(&format!("peers.{figure}_wal_ratio"), of(&|took| took[at].wal / took[0].wal));
+        }
     }
     Ok(report)
+}
+
+/// Starts PostgreSQL again with pgaudit, if it has it. What is not asked for is not recorded by it.
+async fn load_pgaudit(ingest: &mut Ingest) -> Result<bool, BenchError> {
+    let mut database = PgConnection::connect_with(&ingest.database()?).await?;
+    let has = "select exists (select from pg_available_extensions where name = 'pgaudit')";
+    if !sqlx::query_scalar::<_, bool>(has).fetch_one(&mut database).await? {
+        return Ok(false);
+    }
+    database.execute("alter system set shared_preload_libraries = 'pgaudit'".into_sql_str()).await?;
+    database.close().await?;
+    ingest.restart().await?;
+    let mut database = PgConnection::connect_with(&ingest.database()?).await?;
+    database.execute("create extension pgaudit".into_sql_str()).await?;
+    Ok(true)
 }
 
 async fn act(database: &mut PgConnection, side: Side, acts: usize) -> Result<Took, BenchError> {
@@ -170,6 +208,9 @@ async fn act(database: &mut PgConnection, side: Side, acts: usize) -> Result<Too
          where id = $1",
         side.table()
     );
+    if let Some((on, _)) = side.switch() {
+        database.execute(on.into_sql_str()).await?;
+    }
     let start = Instant::now();
     let mut gathered = 0;
     for n in 0..acts {
@@ -185,6 +226,9 @@ async fn act(database: &mut PgConnection, side: Side, acts: usize) -> Result<Too
         }
     }
     let rate = acts as f64 / start.elapsed().as_secs_f64();
+    if let Some((_, off)) = side.switch() {
+        database.execute(off.into_sql_str()).await?;
+    }
     let wal: i64 = sqlx::query_scalar("select (pg_current_wal_insert_lsn() - $1::pg_lsn)::bigint")
         .bind(before)
         .fetch_one(database)

@@ -163,6 +163,11 @@ pub(super) const WANTED: &[Wanted] = &[
         "",
         "what the app's own audit table, a hundred acts at a time, leaves",
     ),
+    told(
+        "peers.pgaudit_rate_ratio",
+        "",
+        "what pgaudit leaves, with statements and parameters in the server's log",
+    ),
 ];
 
 #[cfg(test)]
