@@ -3,6 +3,7 @@
 mod abuse;
 mod access;
 mod accounting;
+mod advice;
 mod app_tokens;
 mod archive;
 mod backlog;

@@ -23,7 +23,7 @@ pub use sweep::{Sweep, Swept};
 use chrono::{DateTime, Utc};
 use shared::event::Timestamp;
 use shared::search::{Expr, Query, Term, TextField};
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{Executor as _, Postgres, QueryBuilder, SqlSafeStr as _};
 use uuid::Uuid;
 
 use self::words::Words;
@@ -72,6 +72,12 @@ impl Scope {
 
     /// The same of what stands behind a place in the list.
     fn push_behind(&self, sql: &mut QueryBuilder<Postgres>, after: Option<Position>) {
+        self.push_times(sql, after);
+        push_query(sql, self.query.conjuncts().iter().filter(|expr| !is_time(expr)), self.now);
+    }
+
+    /// Of that, whose events and when.
+    fn push_times(&self, sql: &mut QueryBuilder<Postgres>, after: Option<Position>) {
         let bounds = self.bounds(after);
         sql.push(" where tenant_id = ").push_bind(self.tenant.clone());
         sql.push(" and filed_at >= ").push_bind(bounds.from);
@@ -86,7 +92,6 @@ impl Scope {
                 sql.push(" and (filed_at, id) < (").push_bind(filed_at).push(", ").push_bind(id).push(")");
             }
         }
-        push_query(sql, self.query.conjuncts().iter().filter(|expr| !is_time(expr)), self.now);
     }
 
     /// Its time and that of its query as one, with one end: beside the comparison of a row, PostgreSQL 18 walks an index from
@@ -162,14 +167,37 @@ pub async fn page(
 }
 
 /// The newest events that may have altered what they are about, newest first: those with changes, and deletions. For an entity
-/// there is an index of them alone, so that what was merely used a thousand times since is not looked at.
+/// there is an index of them alone, so that what was merely used a thousand times since is not looked at. That index tells since
+/// when there are as many as are wanted; then they are fetched in the order of their pages, which PostgreSQL reads ahead.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn altering(store: &Store, scope: &Scope, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    let mut sql = QueryBuilder::<Postgres>::new(PAGE);
-    scope.push(&mut sql);
+    let doing = "reading what altered an entity";
+    let mut transaction = store.begin().await?;
+    let mut sql = QueryBuilder::<Postgres>::new("select min(filed_at) from (select filed_at from events");
+    push_altering(&mut sql, scope, limit);
+    sql.push(") as newest");
+    let since: Option<DateTime<Utc>> =
+        sql.build_query_scalar().fetch_one(&mut *transaction).await.doing(doing)?;
+    let mut found = Vec::new();
+    if let Some(since) = since {
+        transaction.execute("set local enable_indexscan = off".into_sql_str()).await.doing(doing)?;
+        let mut sql = QueryBuilder::<Postgres>::new(PAGE);
+        push_altering(&mut sql, &Scope { from: since, ..scope.clone() }, limit);
+        found = sql.build_query_as().fetch_all(&mut *transaction).await.doing(doing)?;
+    }
+    transaction.commit().await.doing(doing)?;
+    Ok(found)
+}
+
+/// Which events of a scope may have altered something, the newest of them: nothing but what their index has.
+fn push_altering(sql: &mut QueryBuilder<Postgres>, scope: &Scope, limit: i64) {
+    scope.push_times(sql, None);
+    for expr in scope.query.conjuncts().iter().filter(|expr| !is_time(expr)) {
+        sql.push(" and ");
+        condition::push(sql, expr, scope.now);
+    }
     sql.push(r" and (change_quality is not null or action like '%\_DELETED')");
     sql.push(" order by filed_at desc, id desc limit ").push_bind(limit);
-    sql.build_query_as().fetch_all(store.pool()).await.doing("reading what altered an entity")
 }
