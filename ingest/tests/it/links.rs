@@ -10,7 +10,7 @@ use shared::event::{
 };
 use sqlx::PgPool;
 
-use crate::support::{Server, sample};
+use crate::support::{Server, eventually, sample};
 
 /// Past every wait for an act.
 const MINUTE: Duration = Duration::from_secs(61);
@@ -118,7 +118,11 @@ async fn a_forged_echo_without_an_act_stays_unlinked_and_is_shown() {
     let beside = Event { request: lone.request.clone(), ..beside };
     let all = [lone.clone(), forged.clone(), others, failed, old, beside];
     server.send(&producer.seal(&all)).await;
-    pass_later(&server, MINUTE).await;
+    eventually(async || {
+        pass_later(&server, MINUTE).await;
+        !echoes(&server, "unlinked").await.is_empty()
+    })
+    .await;
     let found = echoes(&server, "unlinked").await;
     assert_eq!(found.len(), 2, "{found:?}");
     let first = found.iter().find(|echo| echo["id"] == id(&lone)).expect("shown");

@@ -127,12 +127,12 @@ async fn searches_are_read_from_a_copy_that_keeps_up_and_from_the_primary_otherw
     let mut standby = PgConnection::connect(&copy).await.expect("connected");
     standby.execute("select pg_wal_replay_pause()").await.expect("paused");
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let stored_after = chrono::Utc::now();
     assert_eq!(server.send(&producer.seal(&[sample(2)])).await["status"], 200);
+    let stored_before = chrono::Utc::now();
     let (events, as_of) = found(&server).await;
     assert_eq!(events, 2);
     let as_of: chrono::DateTime<chrono::Utc> = as_of.expect("a time").parse().expect("a time");
-    assert!(as_of < stored_after, "{as_of} is not before {stored_after}");
+    assert!(as_of < stored_before, "{as_of} is not before {stored_before}");
     let export = server.get_as_admin("/v1/events/export?format=ndjson&q=host:app.example.com").await;
     assert_eq!(export.text().matches("AGENT_CREATED\"").count(), 2, "an export is whole: {}", export.text());
 
