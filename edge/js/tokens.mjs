@@ -1,5 +1,5 @@
 // Signatures of tokens, checked by the platform's crypto. A verdict is cached under the token's hash.
-import { core } from "./core.mjs";
+import { core, sleep } from "./core.mjs";
 
 const MAX_CACHED = 2_000; // verdicts and keys
 const JWKS_FRESH_MS = 600_000; // as long as Supabase says its key set may be cached
@@ -16,7 +16,7 @@ const utf8 = new TextEncoder();
 
 const verdicts = new Map(); // mount and token hash -> "valid" | "invalid"
 const keys = new Map(); // key text -> CryptoKey
-const keySets = new Map(); // url -> { text, at, asked }
+const keySets = new Map(); // url -> { text, at, asked, asking }
 
 /** The verdict of that name, if it is known. */
 export function verdict(name, mount) {
@@ -63,20 +63,35 @@ async function imported(format, material, alg, name) {
 }
 
 async function keySet(url, refresh) {
+  const known = await settled(url, refresh);
   const now = Date.now();
-  const known = keySets.get(url);
   const fresh = known?.text && now - known.at < JWKS_FRESH_MS;
   if (fresh && !refresh) return known.text;
   if (known && now - known.asked < (known.text ? JWKS_RETRY_MS : 1_000)) return known.text;
-  keySets.set(url, { text: known?.text, at: known?.at ?? 0, asked: now });
+  const set = { text: known?.text, at: known?.at ?? 0, asked: now, asking: true };
+  keySets.set(url, set);
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(JWKS_WAIT_MS) });
-    if (response.ok) keySets.set(url, { text: await response.text(), at: now, asked: now });
+    if (response.ok) Object.assign(set, { text: await response.text(), at: now });
     else await response.body?.cancel();
   } catch (error) {
     console.error(`edgetrail: the key set did not come: ${error.name}`);
   }
-  return keySets.get(url).text;
+  set.asking = false;
+  return set.text;
+}
+
+/**
+ * What is known of a key set; where that is not enough and somebody asks for it already, once they have their answer. By a
+ * timer of one's own: a request that ends takes its promises along.
+ */
+async function settled(url, refresh) {
+  for (;;) {
+    const known = keySets.get(url);
+    const enough = !known?.asking || (known.text && !refresh);
+    if (enough || Date.now() - known.asked >= JWKS_WAIT_MS) return known;
+    await sleep(10);
+  }
 }
 
 function bytesOf(base64url) {
