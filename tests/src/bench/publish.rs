@@ -140,7 +140,8 @@ fn postgres() -> Option<String> {
     let dir = std::env::var_os("EDGETRAIL_PG_BIN").map(PathBuf::from).or_else(|| postgres_bin().ok())?;
     let out = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
-    Some(text.split_once('(')?.1.replace(')', "").trim().to_owned())
+    // `postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)`
+    Some(text.split('(').nth(1)?.replace(')', "").trim().to_owned())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), BenchError> {

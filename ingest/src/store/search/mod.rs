@@ -23,7 +23,7 @@ pub use sweep::{Sweep, Swept};
 use chrono::{DateTime, Utc};
 use shared::event::Timestamp;
 use shared::search::{Expr, Query, Term, TextField};
-use sqlx::{Executor as _, Postgres, QueryBuilder, SqlSafeStr as _};
+use sqlx::{Executor as _, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use self::words::Words;
@@ -182,7 +182,7 @@ pub async fn altering(store: &Store, scope: &Scope, limit: i64) -> Result<Vec<St
         sql.build_query_scalar().fetch_one(&mut *transaction).await.doing(doing)?;
     let mut found = Vec::new();
     if let Some(since) = since {
-        transaction.execute("set local enable_indexscan = off".into_sql_str()).await.doing(doing)?;
+        transaction.execute("set local enable_indexscan = off").await.doing(doing)?;
         let mut sql = QueryBuilder::<Postgres>::new(PAGE);
         push_altering(&mut sql, &Scope { from: since, ..scope.clone() }, limit);
         found = sql.build_query_as().fetch_all(&mut *transaction).await.doing(doing)?;
