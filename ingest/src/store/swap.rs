@@ -256,7 +256,8 @@ pub async fn begin(
     })
 }
 
-/// Whether a month's list names about as many events as its table is said to have; they are counted when it matters.
+/// Whether a month's list names about as many events as its table is said to have; they are counted when it matters, and where
+/// nothing is said: of a table that was never analysed, and of one that is spread over a cluster.
 async fn may_be_listed(
     connection: &mut PgConnection,
     month: NaiveDate,
@@ -266,12 +267,18 @@ async fn may_be_listed(
     let sql = format!("select sum(n)::float8 from ({}) listed", listed(month));
     let names: Option<f64> =
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(doing)?;
-    let has: f32 = sqlx::query_scalar("select reltuples from pg_class where oid = $1::regclass")
+    let said: f32 = sqlx::query_scalar("select reltuples from pg_class where oid = $1::regclass")
         .bind(name)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await
         .doing(doing)?;
-    Ok(names.is_some_and(|names| names >= WORTH_A_TRY * f64::from(has)))
+    let has = if said > 0.0 {
+        f64::from(said)
+    } else {
+        let count = format!("select count(*)::float8 from {name}");
+        sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(connection).await.doing(doing)?
+    };
+    Ok(names.is_some_and(|names| names >= WORTH_A_TRY * has))
 }
 
 async fn active_holds(connection: &mut PgConnection) -> Result<Vec<Uuid>, StoreError> {

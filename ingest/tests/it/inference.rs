@@ -117,8 +117,10 @@ async fn a_restart_repeats_nothing_even_if_the_cursor_was_not_stored() {
 
     let admin = PgPool::connect_with(server.database.clone()).await.expect("connected");
     let back =
-        "delete from entity_states; update correlate_cursors set batch_id = 0 where name = 'inference'";
-    admin.execute(back).await.expect("as if it had stopped in between");
+        ["delete from entity_states", "update correlate_cursors set batch_id = 0 where name = 'inference'"];
+    for statement in back {
+        admin.execute(statement).await.expect("as if it had stopped in between");
+    }
     send(&server, &mut producer, &[updated("7", json!({"n": {"to": 4}}))]).await;
     let found = inferred(&server, 3).await;
     assert_eq!(found[0].1["fields"], json!({"n": {"from": 3, "to": 4}}));

@@ -84,8 +84,10 @@ fn standard_at(at: DateTime<Utc>, n: u64) -> Event {
 /// How many events of a month its list names, and how many are there.
 async fn listed_and_there(server: &Server, at: DateTime<Utc>) -> (i64, i64) {
     let row = sqlx::query(AssertSqlSafe(format!(
-        "select (select coalesce(sum(bit_count(low::bit(64)) + bit_count(high::bit(64))), 0)::bigint from filed_batches
-                 where month = '{}'), count(*) from {}",
+        "select listed, there
+         from (select coalesce(sum(bit_count(low::bit(64)) + bit_count(high::bit(64))), 0)::bigint as listed
+               from filed_batches where month = '{}') list,
+             (select count(*) as there from {}) month",
         month_of(at),
         month_of(at).format("events_%Y_%m")
     )))
@@ -403,12 +405,15 @@ async fn an_erased_event_is_off_the_list_and_a_held_one_too_once_it_was_due() {
     let dial = Dial::new(at);
     let (server, _) = filled_with_standard(at, &dial).await;
     let mut keeper = server.store.begin_as_keeper().await.expect("begun");
-    let erased: bool = sqlx::query_scalar(
-        "select erase_event('demo', filed_at, id) from events where class = 0 order by position desc limit 1",
-    )
-    .fetch_one(&mut *keeper)
-    .await
-    .expect("erased");
+    let last = "select filed_at, id from events where class = 0 order by position desc limit 1";
+    let (filed_at, id): (DateTime<Utc>, Uuid) =
+        sqlx::query_as(last).fetch_one(&mut *keeper).await.expect("there are some");
+    let erased: bool = sqlx::query_scalar("select erase_event('demo', $1, $2)")
+        .bind(filed_at)
+        .bind(id)
+        .fetch_one(&mut *keeper)
+        .await
+        .expect("erased");
     assert!(erased);
     keeper.commit().await.expect("committed");
     assert_eq!(listed_and_there(&server, at).await, (99, 99));

@@ -35,43 +35,23 @@ impl Diagnostic {
 const MAX_WORD: usize = 32;
 
 fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let letters: Vec<char> = word.chars().take(MAX_WORD + 1).collect();
-    if letters.is_empty() || letters.len() > MAX_WORD {
-        return None;
-    }
-    let allowed = match letters.len() {
-        ..=4 => 1,
+    let length = word.chars().take(MAX_WORD + 1).count();
+    let allowed = match length {
+        1..=4 => 1,
         5 => 2,
-        _ => 3,
+        6..=MAX_WORD => 3,
+        _ => return None,
     };
-    words
-        .into_iter()
-        .map(|candidate| {
-            let begins = letters.len() >= 3 && candidate.starts_with(word);
-            let far = if begins { 1 } else { distance(&letters, &candidate.chars().collect::<Vec<_>>()) };
-            (far, candidate)
-        })
-        .filter(|(far, _)| *far <= allowed)
-        .min_by_key(|(far, _)| *far)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Letters put in, left out, changed, or swapped with their neighbour.
-fn distance(one: &[char], other: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in other.iter().enumerate() {
-            let mut least = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
+    let far = |candidate: &str| {
+        if length >= 3 && candidate.starts_with(word) {
+            return Some(1);
         }
-        before = core::mem::replace(&mut last, row);
-    }
-    last[other.len()]
+        let may_be_near = candidate.chars().count().abs_diff(length) <= allowed;
+        let far = may_be_near.then(|| strsim::osa_distance(word, candidate));
+        far.filter(|far| *far <= allowed)
+    };
+    let near = words.into_iter().filter_map(|candidate| Some((far(candidate)?, candidate)));
+    near.min_by_key(|(far, _)| *far).map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
