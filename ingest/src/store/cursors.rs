@@ -42,11 +42,16 @@ pub async fn writers(store: &Store, these: Option<&[String]>) -> Result<Vec<Stri
     .doing("looking for transactions that store batches")
 }
 
-/// Where a task stands, locked until the transaction ends.
+/// Where a task stands, locked until the transaction ends: by its row, and by name, since on a cluster the row is free as soon as
+/// the coordinator has committed, and the nodes have not yet.
 ///
 /// # Errors
 /// If the database refuses.
 pub async fn lock(connection: &mut PgConnection, name: &str) -> Result<i64, StoreError> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 7162))", name)
+        .execute(&mut *connection)
+        .await
+        .doing("waiting for a cursor")?;
     sqlx::query!("insert into correlate_cursors (name) values ($1) on conflict do nothing", name)
         .execute(&mut *connection)
         .await

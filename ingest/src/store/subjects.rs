@@ -406,10 +406,18 @@ pub async fn erase_set_aside(
 /// # Errors
 /// If the database refuses.
 pub async fn hold_followers(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let doing = "holding the tasks that follow events";
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended(name, 7162))
+         from (select name from correlate_cursors where name <> 'erasure' order by name) tasks"
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .doing(doing)?;
     sqlx::query!("select name from correlate_cursors where name <> 'erasure' order by name for update")
         .fetch_all(connection)
         .await
-        .doing("holding the tasks that follow events")?;
+        .doing(doing)?;
     Ok(())
 }
 

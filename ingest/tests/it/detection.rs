@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use shared::event::{Action, Actor, Entity, Event, Outcome, Timestamp};
 
-use crate::support::{Server, eventually, sample};
+use crate::support::{Server, eventually, followed, sample};
 
 const MALLORY: &str = "mallory@example.com";
 
@@ -36,18 +36,7 @@ async fn alerts(server: &Server, rule: &str) -> Vec<Value> {
 
 /// The task has looked at everything that was stored before.
 async fn looked(server: &Server) {
-    eventually(async || {
-        let mut transaction = server.store.begin().await.expect("begun");
-        let behind: bool = sqlx::query_scalar(
-            "select exists (select 1 from batches where batch_id >
-                 (select coalesce(max(batch_id), -1) from correlate_cursors where name = 'detection'))",
-        )
-        .fetch_one(&mut *transaction)
-        .await
-        .expect("asked");
-        !behind
-    })
-    .await;
+    followed(server, "detection").await;
 }
 
 #[tokio::test]

@@ -12,16 +12,11 @@ use shared::event::{
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::retention::{months_ago, present, sequenced, superuser};
-use crate::support::{Dial, Server, eventually, new_key, sample, sample_at};
+use crate::support::{Dial, Server, eventually, followed, new_key, sample, sample_at};
 
 /// The task has looked at everything that was stored before.
 async fn joined(server: &Server) {
-    eventually(async || {
-        let behind = "select exists (select 1 from batches where batch_id >
-                          (select coalesce(max(batch_id), -1) from correlate_cursors where name = 'executions'))";
-        !sqlx::query_scalar::<_, bool>(behind).fetch_one(&mut superuser(server).await).await.expect("asked")
-    })
-    .await;
+    followed(server, "executions").await;
 }
 
 /// An event of the application at a time: its action, what it is on, what the rule told.
@@ -72,7 +67,7 @@ async fn everything(server: &Server) -> [Vec<Value>; 4] {
 }
 
 /// The events that the real application's traffic gives (tests/golden), at the times when it was recorded.
-fn recorded(name: &str) -> Vec<Event> {
+fn recorded(name: &str, beginning_at: DateTime<Utc>) -> Vec<Event> {
     let file = |path: String| {
         let path = format!("{}/../tests/{path}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -85,8 +80,6 @@ fn recorded(name: &str) -> Vec<Event> {
         .collect();
     let golden: Vec<Value> = serde_json::from_str(&file(format!("golden/{name}.json"))).expect("JSON");
     let first: DateTime<Utc> = lines[&1]["at"].as_str().expect("a time").parse().expect("a time");
-    // As far back as the recording's beginning, today: what is older would be filed elsewhere.
-    let base = Utc::now() - TimeDelta::minutes(10);
     let beginning: DateTime<Utc> = "2026-11-23T03:21:56Z".parse().expect("a time");
     assert!((first - beginning).num_seconds().abs() < 10, "both recordings are of one session");
     golden
@@ -97,7 +90,7 @@ fn recorded(name: &str) -> Vec<Event> {
             let entity = &event["entity"];
             let kind = entity["type"].as_str().unwrap_or("none");
             let mut told = told(
-                base + (at - beginning),
+                beginning_at + (at - beginning),
                 event["action"].as_str().expect("an action"),
                 (kind, entity["id"].as_str()),
                 event["details"].clone(),
@@ -130,8 +123,10 @@ async fn the_runs_of_the_recorded_traffic_are_told_from_both_mounts() {
     const PILOT: &str = "0808819f-9fc8-48fd-b30c-0f798fda0d3f";
     let server = Server::start().await;
     let mut producer = server.producer().await;
-    let mut events = recorded("client-to-app");
-    events.extend(recorded("app-to-supabase"));
+    // Today: what is older would be filed elsewhere.
+    let beginning_at = Utc::now() - TimeDelta::minutes(10);
+    let mut events = recorded("client-to-app", beginning_at);
+    events.extend(recorded("app-to-supabase", beginning_at));
     for some in events.chunks(90) {
         server.send(&producer.seal(some)).await;
     }

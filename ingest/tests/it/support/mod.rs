@@ -352,6 +352,26 @@ pub(crate) async fn new_key(store: &Store, slug: &str, role: Role) -> String {
     text.reveal().to_owned()
 }
 
+/// Waits until a task has looked at everything that was stored before, and everybody sees what it made of it.
+pub(crate) async fn followed(server: &Server, task: &str) {
+    eventually(async || {
+        let mut transaction = server.store.begin().await.expect("begun");
+        let is_behind: bool = sqlx::query_scalar(
+            "select exists (select 1 from batches where batch_id >
+                 (select coalesce(max(batch_id), -1) from correlate_cursors where name = $1))",
+        )
+        .bind(task)
+        .fetch_one(&mut *transaction)
+        .await
+        .expect("asked");
+        // On a cluster the nodes commit after the coordinator.
+        let wait = "select pg_advisory_xact_lock(hashtextextended($1, 7162))";
+        sqlx::query(wait).bind(task).execute(&mut *transaction).await.expect("it is free");
+        !is_behind
+    })
+    .await;
+}
+
 /// Waits until it holds, for ten seconds.
 pub(crate) async fn eventually(holds: impl AsyncFn() -> bool) {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
