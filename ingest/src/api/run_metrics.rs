@@ -14,7 +14,7 @@ use super::writes::{Parameters, once};
 use super::{Answer, Shared, State};
 use crate::execution::intensity::{self, Inputs, Intensity, Score};
 use crate::execution::metrics::{Of, Sums};
-use crate::store::{StoreError, events, executions};
+use crate::store::{StoreError, events, run_metrics};
 use crate::tally::follow::{floored, hour_from};
 use crate::tally::{DAY_MS, HOUR_MS};
 use crate::view::time;
@@ -64,7 +64,7 @@ pub(super) async fn user(
 pub(super) async fn standing(state: Shared, reader: Reader) -> Result<Json<Value>, Answer> {
     let to = state.clock.now().to_utc() + TimeDelta::milliseconds(1);
     let window = (to - TimeDelta::days(1), to);
-    let told = executions::standing(&state.store, reader.tenant.as_str(), window).await?;
+    let told = run_metrics::standing(&state.store, reader.tenant.as_str(), window).await?;
     Ok(Json(json!({
         "window": window_view(window),
         "active_agents": told.agents,
@@ -80,7 +80,7 @@ pub(super) async fn standing(state: Shared, reader: Reader) -> Result<Json<Value
 async fn list(state: &State, reader: &Reader, of: Of, asked: Parameters) -> Result<Json<Value>, Answer> {
     let asked = read(state, asked, false)?;
     let sums =
-        executions::sums(&state.store, reader.tenant.as_str(), of, None, asked.window, LISTED + 1).await?;
+        run_metrics::sums(&state.store, reader.tenant.as_str(), of, None, asked.window, LISTED + 1).await?;
     let is_cut = sums.len() > usize::try_from(LISTED).unwrap_or(usize::MAX);
     let told = sums.iter().take(usize::try_from(LISTED).unwrap_or(usize::MAX)).map(|sums| {
         let mut told = figures(sums);
@@ -98,8 +98,8 @@ async fn list(state: &State, reader: &Reader, of: Of, asked: Parameters) -> Resu
 async fn one(state: &State, reader: &Reader, of: Of, id: &str, asked: Parameters) -> Result<Value, Answer> {
     let tenant = reader.tenant.as_str();
     let asked = read(state, asked, true)?;
-    let sums = executions::sums(&state.store, tenant, of, Some(id), asked.window, 1).await?;
-    let series = executions::series(&state.store, tenant, (of, id), asked.window, asked.by_day).await?;
+    let sums = run_metrics::sums(&state.store, tenant, of, Some(id), asked.window, 1).await?;
+    let series = run_metrics::series(&state.store, tenant, (of, id), asked.window, asked.by_day).await?;
     let missing = || Answer::not_found("no run of this id began in this time");
     let sums = sums.first().ok_or_else(missing)?;
     let series: Vec<Value> = series
@@ -186,8 +186,8 @@ fn rounded(figure: Option<f64>) -> Option<f64> {
 
 /// What is known of an agent for its score.
 async fn inputs(state: &State, tenant: &str, agent: &str) -> Result<Inputs, StoreError> {
-    let facts = executions::facts(&state.store, tenant, agent).await?;
-    let made = executions::creation(&state.store, tenant, agent).await?;
+    let facts = run_metrics::facts(&state.store, tenant, agent).await?;
+    let made = run_metrics::creation(&state.store, tenant, agent).await?;
     let made = made.as_deref().and_then(events::read).and_then(|event| event.details);
     let made = made.as_ref().map(shared::event::JsonText::value).unwrap_or_default();
     let ended = facts.ended.unwrap_or(0);

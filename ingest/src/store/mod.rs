@@ -1,6 +1,6 @@
 //! The store: every SQL statement of the project, one file per aggregate.
 //!
-//! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`] and [`executions`]
+//! Statements are checked against the migrated schema at compile time (`.sqlx`); only [`search`], [`executions`] and [`run_metrics`]
 //! build some at run time, and [`distribution`], [`partitions`], [`swap`] and [`text_index`] name tables. Nothing above this module knows SQL.
 
 pub mod absences;
@@ -37,6 +37,7 @@ pub mod publications;
 pub mod quarantine;
 pub mod replica;
 pub mod retention;
+pub mod run_metrics;
 pub mod runs;
 pub mod saved;
 pub mod search;

@@ -5,7 +5,7 @@ use std::fs;
 use ingest::store::{Rush, Store};
 use tokio::sync::watch;
 
-use crate::support::Server;
+use crate::support::{Server, is_skipped_on_a_cluster};
 
 /// The niceness of the process that serves a store's next connection.
 #[cfg(target_os = "linux")]
@@ -27,11 +27,10 @@ fn calm() -> Rush {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn processes_of_followers_give_way_where_the_server_is_on_this_machine_and_nobody_elses_do() {
-    let server = Server::start().await;
-    if server.postgres.is_none() {
-        eprintln!("SKIPPED: the server is a cluster's");
+    if is_skipped_on_a_cluster("the server is a cluster's") {
         return;
     }
+    let server = Server::start().await;
     let beside = Store::open(&server.database, 2).on_this_machine(&server.database);
     let away = Store::open(&server.database, 2);
     let usual = niceness(&away).await;

@@ -68,10 +68,11 @@ async fn a_policy_is_proposed_compared_agreed_on_and_brought_back() {
 async fn a_key_is_made_rotated_and_revoked_and_each_is_an_event() {
     let server = Server::start().await;
     let config = server.dir().join("edgetrail.toml").display().to_string();
-    let data = server.dir().join("pg").display().to_string();
+    let database = server.database_variables();
+    let database: Vec<_> = database.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let keys = async |arguments: &[&str]| {
         let all = [&["--config", &config, "keys"][..], arguments].concat();
-        edgetrail_with(&all, &[("EDGETRAIL__DATABASE__DATA_DIR", &data)]).await
+        edgetrail_with(&all, &database).await
     };
     let (status, out, err) =
         keys(&["create", "--tenant", "demo", "--name", "siem", "--role", "viewer", "--json"]).await;

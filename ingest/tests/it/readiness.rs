@@ -7,7 +7,7 @@ use ingest::config::{Config, Environment};
 use ingest::serve::Backend;
 use sqlx::Executor as _;
 
-use crate::support::{Server, call, eventually, sample};
+use crate::support::{Server, call, eventually, is_skipped_on_a_cluster, sample};
 use crate::witness_log::{size, superuser};
 
 async fn detail(address: &str) -> String {
@@ -21,6 +21,9 @@ async fn is_ready(address: &str) -> bool {
 
 #[tokio::test]
 async fn a_database_that_went_away_is_told_and_one_that_comes_back_is_seen() {
+    if is_skipped_on_a_cluster("a cluster does not stop with a backend") {
+        return;
+    }
     let server = Server::start().await;
     let (socket, user) = (server.database.get_socket().expect("a socket"), server.database.get_username());
     let url = format!(

@@ -18,7 +18,7 @@ fn rotate_key(server: &Server, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edgetrail"))
         .args(["log", "rotate-key"])
         .args(more)
-        .env("EDGETRAIL__DATABASE__DATA_DIR", server.dir().join("pg"))
+        .envs(server.database_variables())
         .output()
         .expect("runs")
 }

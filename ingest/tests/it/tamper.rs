@@ -16,7 +16,7 @@ use shared::tree::{CompactRange, leaf_hash};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
 use crate::support::audit::{Verdict, verify};
-use crate::support::{Server, sample};
+use crate::support::{Server, is_skipped_on_a_cluster, sample};
 
 const QUIET: [(&str, &str); 6] = [
     ("EDGETRAIL__LOG__INTERVAL_MS", "20"),
@@ -149,13 +149,19 @@ async fn c09_a_byte_flipped_in_any_column_of_an_event_is_found_and_named() {
         .collect();
     assert_eq!(columns.len(), 31, "a new column needs a comparison in ledger::openings");
     for (column, kind) in columns {
+        // By it a cluster knows where a row stands.
+        if column == "tenant_id" && is_skipped_on_a_cluster("a cluster changes no row's tenant") {
+            continue;
+        }
         let first = |text: &str| format!("overlay({text} placing chr(ascii({text}) # 1) from 1 for 1)");
         let flipped = match kind.as_str() {
             "text" => first(&column),
             "text[]" => format!("array[{}]", first(&format!("{column}[1]"))),
             "smallint" => format!("{column} # 1::smallint"),
             "integer" | "bigint" => format!("{column} # 1"),
-            "timestamp with time zone" => format!("{column} + interval '1 millisecond'"),
+            "timestamp with time zone" => {
+                format!("({column} at time zone 'UTC' + interval '1 millisecond') at time zone 'UTC'")
+            }
             "inet" => format!("{column} + 1"),
             "uuid" => format!("translate({column}::text, '0123456789abcdef', '1032547698badcfe')::uuid"),
             "bytea" => format!("set_byte({column}, 20, get_byte({column}, 20) # 1)"),

@@ -29,8 +29,10 @@ struct Customer {
 impl Customer {
     async fn of(server: &Server) -> Self {
         let admin = PgPool::connect_with(server.database.clone()).await.expect("connected");
-        sqlx::query("create database customer").execute(&admin).await.expect("created");
-        let options = server.database.clone().database("customer");
+        let name = format!("{}_customer", server.database.get_database().unwrap_or("edgetrail"));
+        let create = AssertSqlSafe(format!("create database {name}"));
+        sqlx::query(create).execute(&admin).await.expect("created");
+        let options = server.database.clone().database(&name);
         let pool = PgPool::connect_with(options.clone()).await.expect("connected");
         let customer = Self { options, pool };
         customer.install().await;

@@ -149,6 +149,13 @@ impl Server {
         self.dir.path()
     }
 
+    /// What tells a command which database is this server's, and where its keys are.
+    pub(crate) fn database_variables(&self) -> Vec<(&'static str, String)> {
+        let place = self.dir().join("pg").display().to_string();
+        let url = cluster::kept(self.dir()).map(|url| ("DATABASE_URL", url));
+        url.into_iter().chain([("EDGETRAIL__DATABASE__DATA_DIR", place)]).collect()
+    }
+
     /// A backend on the data of a directory.
     pub(crate) async fn inside(dir: tempfile::TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
         Self::inside_at(dir, toml, variables, Clock::system()).await
@@ -216,6 +223,9 @@ impl Server {
 
     /// How another process reaches its database.
     pub(crate) fn database_url(&self) -> String {
+        if let Some(url) = cluster::kept(self.dir()) {
+            return url;
+        }
         let (user, name) = (self.database.get_username(), self.database.get_database().unwrap_or("postgres"));
         match self.database.get_socket() {
             Some(socket) => format!("postgres://{user}@localhost/{name}?host={}", socket.display()),
@@ -370,6 +380,15 @@ pub(crate) async fn followed(server: &Server, task: &str) {
         !is_behind
     })
     .await;
+}
+
+/// Whether a test that needs the private server is skipped, which it says aloud: there is a cluster instead.
+pub(crate) fn is_skipped_on_a_cluster(why: &str) -> bool {
+    let is_skipped = cluster::url().is_some();
+    if is_skipped {
+        eprintln!("SKIPPED: {why}");
+    }
+    is_skipped
 }
 
 /// Waits until it holds, for ten seconds.
