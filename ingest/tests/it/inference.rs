@@ -52,8 +52,8 @@ async fn inferred(server: &Server, count: usize) -> Vec<(String, Value)> {
 async fn an_update_is_told_by_what_was_seen_at_creation_and_the_event_stays_as_it_is() {
     let server = Server::start().await;
     let mut producer = server.producer().await;
-    let update = updated("7", json!({"status": {"to": "active"}, "name": {"to": "A"}, "model": {"to": "m"}}));
     let first = created("7", json!({"status": {"to": "draft"}, "name": {"to": "A"}}));
+    let update = updated("7", json!({"status": {"to": "active"}, "name": {"to": "A"}, "model": {"to": "m"}}));
     send(&server, &mut producer, &[first]).await;
     send(&server, &mut producer, std::slice::from_ref(&update)).await;
 
