@@ -78,14 +78,17 @@ pub fn normalise_path(path: &str) -> Cow<'_, str> {
     }
     let bytes = path.as_bytes();
     let mut out: Vec<u8> = Vec::with_capacity(bytes.len());
+    // Where in `out` the last percent sign stands that begins no escape.
+    let mut stray = None;
     let mut at = 0;
     while at < bytes.len() {
-        let plain = (bytes[at] == b'%')
-            .then(|| bytes.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|pair| core::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            .filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+        let escaped = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3).and_then(hex_byte)).flatten();
+        let plain = escaped.filter(|byte| {
+            (byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) && !makes_an_escape(*byte, &out, stray)
+        });
+        if bytes[at] == b'%' && escaped.is_none() {
+            stray = Some(out.len());
+        }
         let byte = plain.unwrap_or(bytes[at]);
         if !(byte == b'/' && out.last() == Some(&b'/')) {
             out.push(byte);
@@ -96,6 +99,19 @@ pub fn normalise_path(path: &str) -> Cow<'_, str> {
         out.pop();
     }
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// The byte that two digits say.
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let text = core::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_hexdigit))?;
+    u8::from_str_radix(text, 16).ok()
+}
+
+/// Whether a digit would make an escape of a stray percent sign, which whoever reads the path next would undo as well.
+fn makes_an_escape(byte: u8, before: &[u8], stray: Option<usize>) -> bool {
+    let after = stray.and_then(|at| before.get(at + 1..));
+    byte.is_ascii_hexdigit()
+        && after.is_some_and(|after| after.len() < 2 && after.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]
@@ -128,5 +144,15 @@ mod tests {
         assert_eq!(normalise_path("/a%2Fb%"), "/a%2Fb%");
         assert_eq!(normalise_path("/"), "/");
         assert_eq!(normalise_path("//"), "/");
+    }
+
+    #[test]
+    fn what_is_unescaped_makes_no_new_escape() {
+        for path in ["/%%34%31", "/%4%31", "/%%%34%31", "/%%%%%%3333333.3e333"] {
+            let normal = normalise_path(path).into_owned();
+            assert_eq!(normalise_path(&normal), normal, "{path}");
+        }
+        assert_eq!(normalise_path("/%%34%31"), "/%%341");
+        assert_eq!(normalise_path("/%-%34"), "/%-4");
     }
 }
