@@ -58,18 +58,20 @@ fn access_token(text: &str) -> Option<String> {
     }
 }
 
+/// The byte of the escape that a text begins with: a percent sign and two digits.
+pub(crate) fn escaped(text: &[u8]) -> Option<u8> {
+    let digits = text.strip_prefix(b"%")?.get(..2)?;
+    let mut byte = [0];
+    hex::decode_to_slice(digits, &mut byte).ok().map(|()| byte[0])
+}
+
 /// Percent-decoding (RFC 3986, section 2.1); a malformed escape stays as it is.
 pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| bytes.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|pair| core::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match escaped {
+        match escaped(&bytes[at..]) {
             Some(byte) => {
                 out.push(byte);
                 at += 3;
@@ -91,6 +93,11 @@ mod tests {
 
     fn encoded(json: &str) -> String {
         format!("base64-{}", URL_SAFE_NO_PAD.encode(json))
+    }
+
+    #[test]
+    fn an_escape_is_two_digits_and_nothing_else() {
+        assert_eq!(percent_decode("a%2f%+5%4%%41%"), b"a/%+5%4%A%");
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod cookie;
 mod jwks;
 mod jwt;
 
-pub(crate) use cookie::percent_decode;
 pub use cookie::session_token;
+pub(crate) use cookie::{escaped, percent_decode};
 pub use jwks::select_key;
 pub use jwt::{Algorithm, Claims, Jwt};
 

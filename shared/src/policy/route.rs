@@ -82,7 +82,7 @@ pub fn normalise_path(path: &str) -> Cow<'_, str> {
     let mut stray = None;
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3).and_then(hex_byte)).flatten();
+        let escaped = crate::identity::escaped(&bytes[at..]);
         let plain = escaped.filter(|byte| {
             (byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) && !makes_an_escape(*byte, &out, stray)
         });
@@ -99,12 +99,6 @@ pub fn normalise_path(path: &str) -> Cow<'_, str> {
         out.pop();
     }
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
-}
-
-/// The byte that two digits say.
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let text = core::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_hexdigit))?;
-    u8::from_str_radix(text, 16).ok()
 }
 
 /// Whether a digit would make an escape of a stray percent sign, which whoever reads the path next would undo as well.
